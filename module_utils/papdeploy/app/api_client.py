@@ -6,7 +6,7 @@ Only the standard library: it runs on the target host, which may have nothing el
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 from urllib.parse import urlencode
@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 from ..core import http
 from ..core.errors import PapError, Refused
 from ..core.plain_json import Json
-from ..core.records import read
-from ..core.secret_names import names_a_secret
+from ..core.records import plain, read
+from ..core.secret_names import secrets_of_requests, shown_query
 
 JSON_TYPE = "application/json"
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -52,8 +52,10 @@ class Declared:
 
     @property
     def name(self) -> str:
-        """What it is called beside the others: its path, with the method if that is not GET."""
-        return self.path if self.method == "GET" else f"{self.method} {self.path}"
+        """What it is called beside the others: its path, with the method if that is not GET. It is shown and stored, so
+        the secrets of its query are not in it."""
+        path = shown_query(self.path)
+        return path if self.method == "GET" else f"{self.method} {path}"
 
     @property
     def only_reads(self) -> bool:
@@ -77,24 +79,23 @@ def declared(value: object) -> Declared:
     return _sound(replace(found, method=found.method.upper()))
 
 
-def refuse_wrong_endpoints(values: Iterable[object]) -> None:
-    """Raise Refused for an element of ``pap_smoke_endpoints`` that is none, before anything is asked."""
-    for value in values:
-        declared(value)
-
-
 def _sound(endpoint: Declared) -> Declared:
-    if not endpoint.path.startswith("/"):
-        raise Refused(
-            f"pap_smoke_endpoints: {endpoint.path!r} does not begin with a slash.",
-            hint="Give the path alone; the address is pap_smoke_url, or pap_api_url.",
-        )
+    _refuse_elsewhere("pap_smoke_endpoints", endpoint.path)
     if endpoint.method not in METHODS:
         raise Refused(
             f"pap_smoke_endpoints: {endpoint.path} has the method {endpoint.method!r}.",
             hint=f"It is one of {', '.join(METHODS)}.",
         )
     return endpoint
+
+
+def _refuse_elsewhere(name: str, path: str) -> None:
+    """Raise Refused for a path that would be read as a part of the address, or as another one."""
+    if not path.startswith("/"):
+        raise Refused(
+            f"{name}: {shown_query(path)!r} does not begin with a slash.",
+            hint="Give the path alone; the address is pap_smoke_url, or pap_api_url.",
+        )
 
 
 def label(name: str) -> str:
@@ -156,8 +157,11 @@ class SmokeConfig:
     @property
     def secrets(self) -> list[str]:
         """All that must not be shown."""
-        named = {**self.login_fields, **self.headers}
-        return [self.password, self.token, *(str(value) for name, value in named.items() if names_a_secret(name))]
+        return [
+            self.password,
+            self.token,
+            *secrets_of_requests(plain([self.headers, self.login_fields, self.endpoints])),
+        ]
 
     @property
     def in_cookie(self) -> bool:
@@ -170,6 +174,21 @@ class SmokeConfig:
     def of_before(self) -> SmokeConfig:
         """The same for the API of before the deploy, of which is asked only what it answered then."""
         return replace(self, endpoints=tuple(replace(item, status=0, json={}) for item in self.declared))
+
+
+def refuse_unsound(config: SmokeConfig) -> None:
+    """Raise Refused for a path or an endpoint that is none, before anything is asked."""
+    may_lack = {"logout_path": config.logout_path, "csrf_path": config.csrf_path}
+    must = {"health_path": config.health_path, "login_path": config.login_path, "me_path": config.me_path}
+    for name, path in {**must, **{name: path for name, path in may_lack.items() if path}}.items():
+        _refuse_elsewhere(f"pap_smoke_{name}", path)
+    seen: dict[str, Declared] = {}
+    for item in config.declared:
+        if seen.setdefault(item.name, item) != item:
+            raise Refused(
+                f"pap_smoke_endpoints: {item.name} is declared twice.",
+                hint="Results are compared by method and path: tell them apart by a query (/search?case=2).",
+            )
 
 
 @dataclass(frozen=True)
@@ -201,14 +220,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Session:
-    """What is sent to be known: headers, and those that only what writes needs. ``secrets`` are in them."""
+    """What is sent to be known: headers, those that only what writes needs, and ``cookies`` (path, name, value).
+    ``secrets`` are in them."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     to_write: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    cookies: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
 
-    def sent(self, method: str) -> Mapping[str, str]:
-        return self.headers if method in ("GET", "HEAD") else {**self.headers, **self.to_write}
+    @property
+    def known(self) -> bool:
+        return bool(self.headers or self.cookies)
+
+    def sent(self, method: str, path: str) -> Mapping[str, str]:
+        """The headers of one request. A cookie goes to every path, since a proxy may serve the API under another one
+        than its own; of several with one name only that with the nearest path."""
+        held = {}
+        for _, _, name, value in sorted((path.startswith(scope), len(scope), *rest) for scope, *rest in self.cookies):
+            held[name] = value
+        cookie = {"Cookie": "; ".join(f"{name}={value}" for name, value in held.items())} if held else {}
+        return {**self.headers, **cookie, **({} if method in ("GET", "HEAD") else self.to_write)}
 
 
 ANONYMOUS = Session()
@@ -233,7 +264,7 @@ def request(
     if body is not None:
         data = urlencode(body).encode() if content == FORM_TYPE and isinstance(body, Mapping) else _dumped(body)
         headers["Content-Type"] = content
-    sent = session.sent(method)
+    sent = session.sent(method, path)
     # The API is asked where it runs: a proxy of the environment has no business in between.
     answer = http.exchange(
         config.base_url.rstrip("/") + path,
@@ -263,6 +294,15 @@ def _json(answer: http.Answer) -> tuple[Any, str]:
     except ValueError as error:
         called_json = kind == JSON_TYPE or kind.endswith("+json")
         return NO_JSON, f"its body is no JSON ({http.shown(str(error))})" if called_json and answer.body else ""
+
+
+def same(found: Any, expected: Any) -> bool:
+    """Whether two values of JSON are equal: in Python, true is 1 as well."""
+    if isinstance(found, dict) and isinstance(expected, Mapping):
+        return found.keys() == expected.keys() and all(same(item, expected[name]) for name, item in found.items())
+    if isinstance(found, list) and isinstance(expected, (list, tuple)):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    return isinstance(found, bool) == isinstance(expected, bool) and bool(found == expected)
 
 
 def at(value: Any, path: str) -> Any:

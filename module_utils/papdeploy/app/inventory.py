@@ -16,7 +16,7 @@ from ..releases.run import Run
 from ..releases.server_lock import ServerLock
 from ..sites.host import HostSite
 from . import login
-from .api_client import SmokeConfig, refuse_wrong_endpoints
+from .api_client import SmokeConfig, refuse_unsound
 from .host_app import Api, HostApi
 from .options import StackOptions
 from .stack import Stack
@@ -39,7 +39,7 @@ def from_params(params: object, release: str = "", redactor: Optional[Redactor] 
     smoke_url = smoke.pop("url", "")
     asked = SmokeConfig("", **{"username": "", "password": "", **smoke})
     _refuse_missing(options, asked, USES.get(phase, (MODELS, API, CONTROL, LOGIN)))
-    refuse_wrong_endpoints(asked.endpoints)
+    refuse_unsound(asked)
     made, api, found = _in_containers(options, release) if options.database.container else _on_host(options)
     redactor.learn([made.conninfo.password])
     state = State(

@@ -13,6 +13,7 @@ none   nothing                                                 nothing: nobody l
 
 from __future__ import annotations
 
+import contextlib
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from html.parser import HTMLParser
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Optional, cast
 
+from ..core import http
 from ..core.errors import Refused
 from ..core.plain_json import JsonObject
 from ..releases.parts import Check
@@ -28,7 +30,8 @@ from .api_client import ANONYMOUS, FORM_TYPE, JSON_TYPE, NOTHING, Answer, Sessio
 
 BY_REQUEST = ("json", "form", "cookie")  # those that send a login
 PROVES_WHO = ("login", "authenticated call")  # the checks that fail where the user or the key is not in the database
-REFUSED = (400, 401, 403, 422)  # how APIs answer a login that is wrong
+REFUSED = (400, 401, 403, 422)  # how APIs answer a login that is wrong, if not with 200 and an error in words
+_TOO_OFTEN = 429
 _REDIRECTS = range(300, 400)
 _WRONG = "-wrong"
 
@@ -42,6 +45,11 @@ class LoggedIn:
     session: Optional[Session] = None
     lacks: str = ""
     page: str = ""
+
+    @property
+    def works(self) -> bool:
+        """A session in a cookie may come with a redirect."""
+        return self.session is not None and not self.answer.problem and 200 <= self.answer.status < 400
 
 
 def needed(config: SmokeConfig) -> dict[str, str]:
@@ -106,10 +114,9 @@ def _by_token(config: SmokeConfig, token: str) -> Session:
 
 
 def _by_jar(jar: CookieJar, to_write: Mapping[str, str]) -> Session:
-    """The cookies that a browser would send, and the header that goes with what writes."""
-    held = {cookie.name: cookie.value or "" for cookie in jar}
-    pairs = "; ".join(f"{name}={value}" for name, value in held.items())
-    return Session({"Cookie": pairs} if pairs else {}, to_write, (*held.values(), *to_write.values()))
+    """The cookies that came, and the header that goes with what writes."""
+    cookies = tuple((cookie.path, cookie.name, cookie.value or "") for cookie in jar)
+    return Session({}, to_write, (*(value for _, _, value in cookies), *to_write.values()), cookies)
 
 
 def _without_token(config: SmokeConfig, answer: Answer) -> str:
@@ -117,7 +124,7 @@ def _without_token(config: SmokeConfig, answer: Answer) -> str:
     found = at(answer.body, config.token_field)
     if found is not NOTHING:
         return f"no token in the answer: its {config.token_field} is no text"
-    names = ", ".join(map(str, list(answer.body)[:10])) if isinstance(answer.body, dict) else ""
+    names = http.shown(", ".join(map(str, list(answer.body)[:10]))) if isinstance(answer.body, dict) else ""
     has = f"it has {names}" if names else "it is no JSON object"
     return f"no token in the answer: {has}, and no {config.token_field}"
 
@@ -134,19 +141,23 @@ def _by_cookie(config: SmokeConfig, fields: JsonObject) -> LoggedIn:
     to_write = {config.csrf_header: csrf} if config.csrf_header else {}
     if config.csrf_field and not config.csrf_header:
         fields = {**fields, config.csrf_field: csrf}
-    before = {cookie.name: cookie.value for cookie in jar}
     sent = _by_jar(jar, to_write)
     answer = request(config, config.login_path, body=fields, content=_content(config), session=sent)
     _keep(jar, config, answer)
-    given = {cookie.name for cookie in jar if before.get(cookie.name) != cookie.value}
     if answer.problem or answer.status >= 400 or not answer.status:
         return LoggedIn(answer)
-    if not given:
-        elsewhere = (
-            "its cookies are for another host" if answer.cookies else "it set no cookie, as for a login that is refused"
-        )
-        return LoggedIn(answer, None, elsewhere)
-    return LoggedIn(answer, _by_jar(jar, _written_with(config, jar, to_write)))
+    session = _by_jar(jar, _written_with(config, jar, to_write))
+    if not session.cookies or _is_refused(config, request(config, config.me_path, session=session)):
+        return LoggedIn(answer, None, _without_session(config, answer, session))
+    return LoggedIn(answer, session)  # be it the cookies of before: not every service makes new ones
+
+
+def _without_session(config: SmokeConfig, answer: Answer, session: Session) -> str:
+    if session.cookies:
+        return f"its cookies are not let in at {config.me_path}, as for a login that is refused"
+    if answer.cookies:
+        return "its cookies are for another host, or are deleted"
+    return "it set no cookie, as for a login that is refused"
 
 
 def _written_with(config: SmokeConfig, jar: CookieJar, before: Mapping[str, str]) -> Mapping[str, str]:
@@ -161,7 +172,8 @@ def _keep(jar: CookieJar, config: SmokeConfig, answer: Answer) -> None:
     headers = Message()
     for line in answer.cookies:
         headers.add_header("Set-Cookie", line)
-    url = config.base_url.rstrip("/") + "/"
+    host = next((str(value) for name, value in config.headers.items() if name.lower() == "host"), "")
+    url = f"http://{host}/" if host else config.base_url.rstrip("/") + "/"
     jar.extract_cookies(cast(Any, _Received(headers)), urllib.request.Request(url))
 
 
@@ -184,7 +196,8 @@ def _csrf(config: SmokeConfig, jar: CookieJar, page: Answer) -> str:
     if isinstance(found, str):
         return found
     reader = _HiddenField(name)
-    reader.feed(page.text)
+    with contextlib.suppress(AssertionError):  # its complaint of a broken declaration; what was read before it counts
+        reader.feed(page.text)
     return reader.value
 
 
@@ -218,9 +231,8 @@ def checked(config: SmokeConfig) -> tuple[list[Check], Optional[Session]]:
     if config.login == "header":
         checks = [check("authenticated call", answer.good, answer)]
     else:
-        good = answer.good or (config.in_cookie and answer.status in (*_REDIRECTS, 204))
         sent = f"GET {logged_in.page}" if logged_in.page else f"POST {config.login_path} as {_content(config)}"
-        checks = [check("login", good and session is not None, answer, logged_in.lacks, sent)]
+        checks = [check("login", logged_in.works, answer, logged_in.lacks, sent)]
     if session is None:
         return checks, None
     if config.login != "header":
@@ -238,12 +250,14 @@ def _wrong_refused(config: SmokeConfig) -> Check:
     wrong = log_in(config, wrong=True)
     if config.login == "header":
         return check("wrong key refused", wrong.answer.status in (401, 403), wrong.answer, "it was let in")
-    answer, refused = wrong.answer, wrong.session is None and wrong.answer.status in REFUSED
-    if config.in_cookie and wrong.session is not None:  # an anonymous session, or one of the user's
+    if wrong.page:
+        return check("wrong password refused", False, wrong.answer, f"it could not be tried, {wrong.lacks}")
+    # Without a token or a cookie that is let in, an answer that looks fine is an error in words, or the form again.
+    answer = wrong.answer
+    refused = wrong.session is None and (answer.status in REFUSED or 200 <= answer.status < 400)
+    if config.in_cookie and wrong.session is not None:
         answer = request(config, config.me_path, session=wrong.session)
         refused = _is_refused(config, answer)
-    elif config.in_cookie:  # the form again, or the way to it
-        refused = 200 <= answer.status < 500
     return check("wrong password refused", refused, answer, "it was let in")
 
 
@@ -261,7 +275,7 @@ def check(name: str, ok: bool, answer: Answer, otherwise: str = "", sent: str = 
 
 def log_out(config: SmokeConfig, session: Session) -> Optional[Check]:
     """End the session where the API has a way to, so that a deploy leaves none."""
-    if not config.logout_path or not session.headers:
+    if not config.logout_path or not session.known:
         return None
     answer = request(config, config.logout_path, method="POST", session=session)
     good = 200 <= answer.status < 400
@@ -271,7 +285,21 @@ def log_out(config: SmokeConfig, session: Session) -> Optional[Check]:
 def advice(config: SmokeConfig, failed: Sequence[Check]) -> str:
     """What to look at first, by what failed."""
     first = failed[0] if failed else Check()
+    if any(item.status == _TOO_OFTEN for item in failed):
+        return "The API limits how often one may log in: let the smoke user, or this host, do so more often."
+    if first.name.startswith("no ") and config.login != "none":
+        return (
+            "Set pap_smoke_me_path to a path that refuses who is not logged in, with 401 or 403; if it is one, the API"
+            " lets everybody in."
+        )
+    if first.name == "authenticated call" and first.status in (404, 405):
+        return "Correct pap_smoke_me_path: the API's /docs or /openapi.json lists its paths."
     if first.name == "login":
+        if "redirects to" in first.detail:
+            return (
+                "Correct pap_smoke_login_path; where the API wants what its proxy sends (https, its host), set"
+                " pap_smoke_headers."
+            )
         if "(GET " in first.detail:
             return "Correct pap_smoke_csrf_path, pap_smoke_csrf_field or pap_smoke_csrf_cookie."
         if first.status in (404, 405):
@@ -285,12 +313,13 @@ def advice(config: SmokeConfig, failed: Sequence[Check]) -> str:
         if "no token" in first.detail:
             return (
                 "Set pap_smoke_token_field to where the token is (such as data.access_token); for a session in a"
-                " cookie: pap_smoke_login=cookie."
+                " cookie: pap_smoke_login=cookie. If the answer tells an error: is pap_smoke_password right?"
             )
         if "refused" in first.detail:
             return "Look whether pap_smoke_username and pap_smoke_password are right, and the names of their fields."
         if "cookie" in first.detail:
             return (
-                "Set pap_smoke_url to the address that its cookies are for; for a token: pap_smoke_login=json or form."
+                "Set pap_smoke_url to the address that its cookies are for, or Host in pap_smoke_headers; for a token:"
+                " pap_smoke_login=json or form."
             )
     return ""

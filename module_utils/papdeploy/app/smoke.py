@@ -13,7 +13,7 @@ from typing import Any, Optional
 from ..core.errors import Unhealthy, VerificationFailed
 from ..core.records import whole
 from ..releases.parts import Check, Endpoint, Smoke, Tested
-from .api_client import ANONYMOUS, NO_JSON, NOTHING, Answer, Declared, Session, SmokeConfig, at, label, request
+from .api_client import ANONYMOUS, NO_JSON, NOTHING, Answer, Declared, Session, SmokeConfig, at, label, request, same
 from .login import advice, checked, log_out
 
 HEALTH_S = 3.0
@@ -121,7 +121,7 @@ def _unmet(item: Declared, answer: Answer) -> str:
         return f"status {answer.status}, declared {item.status}"
     for path, expected in item.json.items():
         found = at(answer.body, path)
-        if found is NOTHING or (expected is not None and found != expected):
+        if found is NOTHING or (expected is not None and not same(found, expected)):
             return f"{path} {'is not there' if found is NOTHING else f'is not {expected!r}'}"
     return ""
 

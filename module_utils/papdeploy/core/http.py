@@ -63,7 +63,8 @@ def exchange(
 ) -> Answer:
     """Ask ``url`` and follow redirects within its origin. Everything, name resolution included, ends after ``seconds``.
 
-    ``same_page`` follows only those that add or remove a slash at the end of the path: others are the answer.
+    ``same_page`` follows only those that add or remove a slash at the end of the path: others are the answer. What
+    would arrive there without its body is not followed.
     ``proxy`` heeds the proxy of the environment. ``secrets`` are what the request holds and its problem must not: a
     server may say them back. Never raises for what a server or a network does.
     """
@@ -98,13 +99,16 @@ def _following(
             away = _origin(urlsplit(following)) != _origin(urlsplit(url))
         except ValueError:
             return replace(answer, problem=f"it redirects to {terms.shown(target)}, which is no address")
-        if terms.same_page and not _differ_by_a_slash(url, following):
+        if terms.same_page and not _same_page(url, following):
             return answer
         if away:
             # Neither are its credentials for that other server, nor is what answers there the server that was asked.
             place = terms.shown(_place(following))
             return replace(answer, problem=f"it redirects to {place}, another origin; that is not followed")
-        if answer.status in (301, 302, 303) and method != "GET":
+        if answer.status in (301, 302, 303) and method not in ("GET", "HEAD"):
+            if terms.same_page:
+                place = terms.shown(_place(following))
+                return replace(answer, problem=f"it redirects to {place}, where nothing of the {method} would arrive")
             method, body = "GET", None
         url = following
     return replace(answer, problem=f"it redirects without end: {_MAX_REDIRECTS} times were followed")
@@ -250,8 +254,10 @@ def _origin(parts: SplitResult) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", _port(parts)
 
 
-def _differ_by_a_slash(url: str, other: str) -> bool:
-    return urlsplit(url).path.rstrip("/") == urlsplit(other).path.rstrip("/")
+def _same_page(url: str, other: str) -> bool:
+    """Whether ``other`` is another address of the same page: with a slash more or less, or of another origin."""
+    asked, there = urlsplit(url), urlsplit(other)
+    return url != other and asked.path.rstrip("/") == there.path.rstrip("/") and asked.query == there.query
 
 
 def _place(url: str) -> str:

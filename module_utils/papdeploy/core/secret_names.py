@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from . import database_url
 
@@ -195,6 +195,43 @@ def _inside(name: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _inside(name, item)
     elif isinstance(value, str):
         yield name, value
+
+
+_CREDENTIALS = {"authorization": " ", "proxy-authorization": " ", "cookie": "="}  # and what is before their secret
+_OF_QUERY = ("key", "sig", "signature")  # secrets in a query, though not elsewhere
+_PARAMETER = re.compile(r"([?&])([^=&#]+)=([^&#]*)")
+
+
+def secrets_of_requests(sent: object, promised: bool = False) -> Iterator[str]:
+    """What of the headers, bodies and paths of requests has a name that promises a secret, however deep."""
+    if isinstance(sent, Mapping):
+        for name, item in sent.items():
+            before = _CREDENTIALS.get(str(name).lower())
+            if before:
+                parts = [part.strip() for part in str(item).split(";")]
+                yield from (part.partition(before)[2] or part for part in parts)
+            else:
+                yield from secrets_of_requests(item, promised or names_a_secret(str(name)))
+    elif isinstance(sent, (list, tuple)):
+        for item in sent:
+            yield from secrets_of_requests(item, promised)
+    elif promised and sent is not None and not isinstance(sent, bool):
+        yield str(sent)
+    elif isinstance(sent, str):
+        yield from (found[3] for found in _PARAMETER.finditer(sent) if _in_query(found[2]))
+
+
+def _in_query(name: str) -> bool:
+    return names_a_secret(unquote(name)) or name.lower() in _OF_QUERY
+
+
+def shown_query(path: str) -> str:
+    """A path with its query, without the secrets of it."""
+
+    def masked(found: re.Match[str]) -> str:
+        return f"{found[1]}{found[2]}={database_url.MASK}" if _in_query(found[2]) else found[0]
+
+    return _PARAMETER.sub(masked, path)
 
 
 def secrets_of_url(url: str) -> set[str]:

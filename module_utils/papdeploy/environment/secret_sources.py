@@ -14,7 +14,7 @@ from typing import Optional
 from ..core.errors import PapError
 from ..core.records import read_known, recorded
 from ..core.redact import Redactor
-from ..core.secret_names import names_a_secret, secrets_of_url
+from ..core.secret_names import secrets_of_requests, secrets_of_url
 from .env_file import read_above, read_env_file
 
 
@@ -40,12 +40,16 @@ class _Smoke:
     token: Optional[str] = field(default=None, repr=False)
     login_fields: Optional[Mapping[str, object]] = field(default=None, repr=False)
     headers: Optional[Mapping[str, object]] = field(default=None, repr=False)
+    endpoints: object = field(default=None, repr=False)
 
     @property
     def secrets(self) -> list[Optional[str]]:
         """The user's own, and what the values of fields and headers called like one hold."""
-        named = {**(self.login_fields or {}), **(self.headers or {})}
-        return [self.password, self.token, *(str(value) for name, value in named.items() if names_a_secret(name))]
+        return [
+            self.password,
+            self.token,
+            *secrets_of_requests([self.headers, self.login_fields, self.endpoints]),
+        ]
 
 
 @dataclass(frozen=True)

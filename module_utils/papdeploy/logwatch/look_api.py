@@ -25,7 +25,7 @@ REQUEST_S = 5.0
 ALL_S = 30.0
 # Seconds until a login that was refused is tried again, by how often in a row it was.
 REFUSED_S = (300.0, 600.0, 1200.0, 1800.0)
-_REFUSALS = range(400, 500)
+_REFUSALS = range(200, 500)  # an error in words, the form again, or the way to it
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ def look(config: SmokeConfig, before: Before, seen: Sequence[Look], at: str) -> 
 
 def _login_asked(config: SmokeConfig, logged_in: login.LoggedIn, seen: Sequence[Look]) -> Asked:
     asked = _asked(config.login_path, logged_in.answer, seen)
-    if logged_in.session is not None:
-        return replace(asked, worse="")  # a session in a cookie comes with a redirect
+    if logged_in.works:
+        return replace(asked, worse="")
     if not logged_in.lacks:
         return asked
     return replace(asked, problem=logged_in.lacks, worse=asked.worse or logged_in.lacks)
@@ -198,7 +198,7 @@ def _not_now(config: SmokeConfig, seen: Sequence[Look], at: str) -> str:
 
 
 def _is_refused(answer: Asked) -> bool:
-    return answer.status in _REFUSALS
+    return answer.status in _REFUSALS and bool(answer.worse)
 
 
 def unreachable(error: PapError, at: str) -> Look:

@@ -47,5 +47,5 @@ def line(before: smoke.Baseline) -> str:
     failing = f", already failing: {', '.join(bad)}" if bad else ""
     if before.problem:
         return f"baseline: the login smoke test fails at the API that runs, as allowed: {before.problem}{failing}"
-    works = "the API answers" if not before.session or not before.session.headers else "login works"
+    works = "the API answers" if not before.session or not before.session.known else "login works"
     return f"baseline: {works}, {plural(len(endpoints), 'endpoint')} looked at{failing}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from papdeploy.app import login, smoke
-from papdeploy.app.api_client import NOTHING, SmokeConfig, at, refuse_wrong_endpoints
+from papdeploy.app.api_client import NOTHING, SmokeConfig, at, refuse_unsound
 from papdeploy.core.errors import Refused
 from papdeploy.logwatch.look_api import Before, look
 from papdeploy.phases.login_smoke_test import _result
@@ -105,7 +105,10 @@ def test_a_wrong_password_of_ours_fails_the_login(service: Service) -> None:
     if service.config.login == "header":
         assert "authenticated call: status 403" in service.failed(token="another").message
     elif service.config.csrf_field:  # the page is shown again, with status 200
-        assert "it set no cookie, as for a login that is refused" in service.failed(password="other").message
+        assert (
+            "its cookies are not let in at /profile, as for a login that is refused"
+            in service.failed(password="other").message
+        )
     else:
         assert f" (POST {service.config.login_path} as application/" in service.failed(password="other").message
 
@@ -165,7 +168,7 @@ def test_what_is_declared_of_an_endpoint_must_be_so(service: Service) -> None:
 )  # fmt: skip
 def test_an_endpoint_that_is_none_is_refused(wrong: object, told: str) -> None:
     with pytest.raises(Refused, match=told):
-        refuse_wrong_endpoints(["/right", wrong])
+        refuse_unsound(SmokeConfig("", endpoints=["/right", wrong]))
 
 
 @pytest.mark.parametrize(
