@@ -47,7 +47,7 @@ def test_a_plan_a_deploy_and_a_rollback(name: str, locales: Path, place: Path) -
     surroundings = SURROUNDINGS[name]
     if not LOCALEDEF and "UTF-8" in surroundings.variables.get("LC_ALL", ""):
         pytest.skip("the locales cannot be made here (localedef)")
-    root = clone(place / "Ünser Übungs'projekt (2) {{ x }}") if surroundings.in_odd_folder else ROOT
+    root = clone(place / "Ünser Übungs'projekt (2)") if surroundings.in_odd_folder else ROOT
     sandbox = Sandbox(root / ".sandbox" if surroundings.in_odd_folder else place / "sandbox", root=root)
     sandbox.command("up", "staging")
     try:
