@@ -40,15 +40,23 @@ options:
   stacks:
     description:
       - What the run knows of each stack, by its name. C(row) is that of M(pap.deploy.pap_report), C(failed) the task at
-        which it failed, C(waiting) that another one failed before its turn, C(idle) that there was nothing to deploy.
+        which it failed, C(begun) that a release was open then, C(finished) that all phases had passed, C(waiting) that
+        another one failed before its turn, C(planned) that the plan has looked at it, C(idle) that there was nothing to
+        deploy.
       - Empty for a stack from which no task has come back.
     type: dict
     required: true
   refused:
-    description: Stacks whose variables are wrong, so that the run began nothing with them.
+    description: Stacks whose variables are wrong or were not checked, so that the run began nothing with them.
     type: list
     elements: str
     default: []
+  unreachable:
+    description: Stacks that have never answered. One that is lost later has failed.
+    type: list
+    elements: str
+    default: []
+    version_added: "0.3.0"
 """
 
 EXAMPLES = r"""
@@ -59,6 +67,7 @@ EXAMPLES = r"""
       pap-001: {failed: "Preflight (1/9)"}
       pap-002: {waiting: true}
       pap-003: {}
+    unreachable: [pap-003]
   delegate_to: localhost
   run_once: true
 """
@@ -89,6 +98,7 @@ def main() -> None:
             "code": {"type": "path", "required": True},
             "stacks": {"type": "dict", "required": True},
             "refused": names,
+            "unreachable": names,
         },
         supports_check_mode=True,
     )
@@ -96,7 +106,7 @@ def main() -> None:
 
     def work(fleet: Any) -> Any:
         stacks = {name: fleet.known(told) for name, told in asked["stacks"].items()}
-        return fleet.verdicts(stacks, asked["refused"], planned=module.check_mode)
+        return fleet.verdicts(stacks, asked["refused"], asked["unreachable"], planned=module.check_mode)
 
     run_code(module, asked["code"], "phases.fleet", work)
 

@@ -22,7 +22,10 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Reads only, and measures that. A scratch database without rows is made and dropped.
+    description: >-
+      Measures that no row of the live database is written; a scratch database without rows is made and dropped. Then
+      logs in to the live API as the deploy would, also with a wrong password. The API writes what a login writes, which
+      is noted in the journal of the release in force.
   diff_mode:
     support: full
     description: The pending SQL, the schema's differences now and after, the API's version.

@@ -50,7 +50,7 @@ class ActionModule(Normal):
                 f"The modules run with {python}: name a Python from {_least()} on (ansible_python_interpreter).",
             )
         become = getattr(self._connection, "become", None)
-        if become is None:
+        if become is None or "invocation" in result:  # the module ran, and what it says is what failed
             return said, ""
         user, method = become.get_option("become_user") or "root", become.name
         hint = (

@@ -73,14 +73,19 @@ class ActionModule(Normal):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Any:
         variables = task_vars or {}
         self._note(variables)
-        result = self._fill_in(variables) or self._run_shown(tmp, variables)
-        self._note(variables, ended=not result.get("failed"))
+        try:
+            result = self._fill_in(variables) or self._run_shown(tmp, variables)
+        except Exception:  # not what interrupts
+            self._note(variables, failed=True)
+            raise
+        failed = bool(result.get("failed") or result.get("unreachable"))
+        self._note(variables, ended=not failed, failed=failed)
         return result
 
-    def _note(self, variables: dict[str, Any], *, ended: bool = False) -> None:
+    def _note(self, variables: dict[str, Any], *, ended: bool = False, failed: bool = False) -> None:
         """For the last words of a run that is interrupted."""
         host, release = str(variables.get("inventory_hostname", "")), str(self._task.args.get("release") or "")
-        _last_words.NOTES.add(_last_words.Note(host, self._phase, release, ended))
+        _last_words.NOTES.add(_last_words.Note(host, self._phase, release, ended, failed))
 
     def _run_shown(self, tmp: Any, variables: dict[str, Any]) -> Any:
         callback = str(C.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2]

@@ -2,7 +2,8 @@
 
 Ansible ends at Ctrl-C with one sentence of its own, and at SIGTERM or SIGHUP with none. The process that gets the
 signal has loaded the action plugins, whatever the stdout callback is; what its workers do on which stack they note in a
-file that all of them have inherited. Nothing is said of a stack with which nothing was begun, nor by what is killed.
+file that all of them have inherited. Nothing is said of a stack with which nothing was begun, of one that has failed
+before anything was (the failure was said), nor by what is killed.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from ansible import constants as C
 
 _CHANGING = ("migrate", "activate", "rollback")
 _LAST = ("finish", "rollback")
+_TELLING = ("report", "overview", "mail", "webhook", "receipt")  # what a rescue does after it
 
 
 @dataclass(frozen=True)
 class Note:
-    """That the module of ``phase`` begins on ``host``, or has ``ended`` (well); ``release`` is empty outside of one."""
+    """That the module of ``phase`` begins on ``host``, has ``ended`` well, or ``failed``; ``release`` is empty outside
+    of one."""
 
     host: str
     phase: str
     release: str = ""
     ended: bool = False
+    failed: bool = False
 
 
 def words(notes: Iterable[Note]) -> list[str]:
@@ -51,13 +55,20 @@ def words(notes: Iterable[Note]) -> list[str]:
 
 
 def _line(notes: list[Note]) -> str:
-    begins = [at for at, note in enumerate(notes) if note.phase == "preflight" and not note.ended]
+    begins = [at for at, note in enumerate(notes) if note.phase == "preflight" and not note.ended and not note.failed]
     notes = notes[begins[-1] :] if begins else notes  # before it, an earlier release was ended
+    if any(note.failed for note in notes):
+        notes = [note for note in notes if note.phase not in _TELLING]
+    if not notes:
+        return ""
     last = notes[-1]
+    idle, how = last.ended or last.failed, "failed" if last.failed else "was interrupted"
     release = next((note.release for note in reversed(notes) if note.release), "")
     if any(note.phase in _LAST and note.ended for note in notes):
-        return "" if last.ended else f"{last.host}: interrupted in {last.phase}; the release had ended before."
-    what = f"{last.host}: " + (f"release {release}" if release else "the work") + f" was interrupted in {last.phase}."
+        return "" if idle else f"{last.host}: interrupted in {last.phase}; the release had ended before."
+    if last.failed and not release:
+        return ""
+    what = f"{last.host}: " + (f"release {release}" if release else "the work") + f" {how} in {last.phase}."
     if any(note.phase in _CHANGING for note in notes):
         return f"{what} The API may be stopped and the database fenced until it is ended."
     if release:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from ..core.records import plain, recorded
@@ -16,12 +16,17 @@ _NOTHING = "-"
 
 @dataclass(frozen=True)
 class Stack:
-    """What the run knows of a stack. ``row``: of its release, where it began one; ``failed``: the task at which it
-    failed; ``waiting``: it was left alone because another one had failed; ``idle``: there was nothing to deploy."""
+    """What the run knows of a stack. ``row``: of its release, where it began one and has a report; ``failed``: the task
+    at which it failed; ``begun``: with a release open; ``finished``: all phases have passed, whatever failed after;
+    ``waiting``: it was left alone because another one had failed; ``planned``: the plan has looked at it; ``idle``:
+    there was nothing to deploy."""
 
     row: Optional[Line] = None
     failed: str = ""
+    begun: bool = False
+    finished: bool = False
     waiting: bool = False
+    planned: bool = False
     idle: bool = False
 
 
@@ -35,28 +40,35 @@ def known(told: object) -> Optional[Stack]:
     return recorded(Stack, told) if told else None
 
 
-def verdicts(stacks: Mapping[str, Optional[Stack]], refused: Sequence[str], *, planned: bool) -> Verdicts:
-    """The verdict of each of ``stacks``, and their table. Nothing is known of one of ``refused``, whose variables are
-    wrong, and of one that cannot be reached."""
-    lines = [_line(name, stack, name in refused, planned) for name, stack in sorted(stacks.items())]
+def verdicts(
+    stacks: Mapping[str, Optional[Stack]], refused: Sequence[str], unreachable: Sequence[str], *, planned: bool
+) -> Verdicts:
+    """The verdict of each of ``stacks``, and their table. Nothing was begun with one of ``refused``, whose variables
+    are wrong or were not checked, nor with one of ``unreachable``, which has never answered."""
+    told = {**dict.fromkeys(unreachable, "unreachable"), **dict.fromkeys(refused, "refused")}
+    lines = [_line(name, stack, told.get(name, ""), planned) for name, stack in sorted(stacks.items())]
     status = "ok" if all(line.verdict in GOOD for line in lines) else "failed"
     return Verdicts(Printed("", table(lines), status), {line.stack: line.verdict for line in lines})
 
 
-def _line(name: str, stack: Optional[Stack], refused: bool, planned: bool) -> Line:
-    if stack is None:
-        return _bare(name, "refused" if refused else "unreachable")
+def _line(name: str, stack: Optional[Stack], told: str, planned: bool) -> Line:
+    """``told``: the verdict where nothing was begun. Another of which nothing is known was lost on the way."""
+    row = stack.row if stack and stack.row else Line(name, _NOTHING, _NOTHING, "", _NOTHING, _NOTHING)
+    return replace(row, verdict=told or (_verdict(stack, planned) if stack else "failed"))
+
+
+def _verdict(stack: Stack, planned: bool) -> str:
+    if stack.failed and stack.finished:
+        return "finished, then failed"
     if stack.row:
-        return stack.row
+        return stack.row.verdict
     if stack.waiting:
-        return _bare(name, "not deployed")
+        return "not deployed"
     if stack.failed:
-        return _bare(name, "plan failed" if planned else "refused")
-    return _bare(name, "nothing to deploy" if stack.idle else "planned" if planned else "unfinished")
-
-
-def _bare(name: str, verdict: str) -> Line:
-    return Line(name, _NOTHING, _NOTHING, verdict, _NOTHING, _NOTHING)
+        return "plan failed" if planned else "failed" if stack.begun else "refused"
+    if stack.idle:
+        return "nothing to deploy"
+    return "finished" if stack.finished else "planned" if stack.planned else "unfinished"
 
 
 def table(lines: Sequence[Line]) -> list[str]:
