@@ -28,8 +28,8 @@ description:
     is refused only if it looks like a misspelling of one of them, because other roles may have such variables too.
     Variables of your own that are refused by mistake go into C(pap_own_variables).
   - The keys of a variable that is a dictionary are checked in the same way, where it has keys of a fixed set.
-  - In the playbooks of this collection, C(--tags), C(--skip-tags) and C(--start-at-task) are told too, because they run
-    only as a whole, and what any of them needs of a stack must be there. A play of your own may use a part.
+  - In the playbooks of this collection, C(--tags), C(--skip-tags), C(--start-at-task) and C(--step) are told too, as
+    they run only as a whole, and what any of them needs of a stack must be there. A play of your own may use a part.
   - A password of the connection (C(ansible_become_password) and the like) that cannot be decrypted raises an error with
     the same line, because Ansible needs it before the arguments of any task. Name the lookup in C(when) to see it.
   - Values that cannot be read yet (a fact that a later task sets, a file of a sandbox that is not up) are left to the
@@ -147,6 +147,8 @@ def partial(arguments: Mapping[str, Any]) -> Iterator[str]:
         ("--tags", ",".join(tags)),
         ("--skip-tags", ",".join(skipped)),
         ("--start-at-task", arguments.get("start_at_task")),
+        # Ansible's strategies host_pinned and free wait for ever then.
+        ("--step", "with an answer no" if arguments.get("step") else ""),
     ):
         if value:
             alone = "; ".join(f"{what}: {command}" for what, command in _ALONE.items())

@@ -180,7 +180,8 @@ def test_what_a_dictionary_holds_is_checked(name: str, value: object, told: str)
     [({"tags": ["backup"]}, "--tags backup"), ({"tags": ["all"], "skip_tags": ["watch", "always", "untagged"]}, "--skip-tags always,untagged"),
      ({"tags": ["all"], "skip_tags": ["molecule-notest", "notest"]}, ""),
      ({"tags": ("all",), "start_at_task": "Migrate (4/9)"}, "--start-at-task Migrate (4/9)"),
-     ({"tags": ("all",), "skip_tags": [], "start_at_task": None}, ""), ({}, "")],
+     ({"tags": ("all",), "step": True}, "--step with an answer no"),
+     ({"tags": ("all",), "skip_tags": [], "start_at_task": None, "step": False}, ""), ({}, "")],
 )  # fmt: skip
 def test_a_run_of_a_part_is_refused_with_what_runs_alone(arguments: dict[str, object], option: str) -> None:
     told = list(checks.partial(arguments))
