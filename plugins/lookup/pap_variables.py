@@ -98,7 +98,7 @@ class LookupModule(LookupBase):
         facts = variables.get("ansible_facts") or {}
         names = [name for name in variables if name not in facts]  # a cache may hold those of an older version of ours
         found = [*misspelled(names, self.get_option("own")), *self._wrong(variables, ours)]
-        found += timer_of_the_sandbox(variables.get("pap_sandbox"), variables.get("watch_runner"))
+        found += timer_of_the_sandbox(*(self._value(name, variables) for name in ("pap_sandbox", "watch_runner")))
         return [*in_part, *sorted(found)]
 
     def _wrong(self, variables: Mapping[str, Any], whole: bool) -> Iterator[str]:
@@ -127,6 +127,13 @@ class LookupModule(LookupBase):
                 source = f" (from {', '.join(named)})" if named else ""
                 give = "give the password of its Vault (--vault-id, --ask-vault-pass)"
                 yield f"{name}{source} cannot be decrypted: {give}."
+
+    def _value(self, name: str, variables: Mapping[str, Any]) -> object:
+        """What the variable is, or is by default; None if that cannot be read yet."""
+        try:
+            return self._templar.template(variables.get(name, known()[name]["default"]))
+        except AnsibleError:
+            return None
 
     def _is_needed(self, name: str, variables: Mapping[str, Any]) -> bool:
         """Whether the value of another variable lets this one be left out."""

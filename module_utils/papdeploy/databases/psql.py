@@ -118,7 +118,7 @@ class Session:
         self._write(f"{statement}\n;\n\\echo {marker}")
         codec = self._read_codec()
         lines: list[str] = []
-        for raw in iter(self._process.stdout.readline, b"") if codec else ():
+        for raw in iter(self._line, b"") if codec else ():
             line = encodings.decoded(raw, codec).rstrip("\n")
             if line == marker:
                 return lines
@@ -128,14 +128,21 @@ class Session:
     def _write(self, text: str) -> None:
         assert self._process.stdin is not None
         data = text.encode() if text.isascii() else encodings.encoded(text, self._read_codec() or "utf-8")
-        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the next read says why
+        with contextlib.suppress(BrokenPipeError, ConnectionError, ValueError):  # the next read says why
             self._process.stdin.write(data + b"\n")
             self._process.stdin.flush()
+
+    def _line(self) -> bytes:
+        """The next line of psql; empty at the end, and of a session that is closed."""
+        try:
+            return self._process.stdout.readline()
+        except ValueError:
+            return b""
 
     def _read_codec(self) -> str:
         """How the database's bytes are read: what the server answered first. Empty if the session is none."""
         if not self._codec:
-            said = self._process.stdout.readline().decode("ascii", "replace").strip()
+            said = self._line().decode("ascii", "replace").strip()
             self._codec = encodings.codec(said) if said else ""
         return self._codec
 

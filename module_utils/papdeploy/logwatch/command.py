@@ -19,7 +19,7 @@ from ..core.redact import Redactor
 from ..core.visible import visible
 from ..releases.journal import Journal, State
 from . import confidential, process, rules
-from .runners import STEPPED
+from .runners import CALLED_BY, STEPPED, SYSTEMD
 
 _WELL, _FAILED, _USAGE, _OVER = 0, 1, 2, 3
 _CALLED = ".watch-called"
@@ -78,15 +78,22 @@ def _in_force(folder: Path) -> Optional[Journal]:
 
 
 def _note_call(folder: Path) -> None:
-    """When ``step`` was called last: whether cron does is seen by nothing else."""
+    """When ``step`` was called last, but for the timer: whether cron does is seen by nothing else."""
+    if os.environ.get(CALLED_BY) == SYSTEMD:
+        return
     with contextlib.suppress(OSError):  # a full disk is said by the step itself
         os.close(os.open(folder / _CALLED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         os.utime(folder / _CALLED)
 
 
 def called(folder: Path) -> Optional[float]:
-    """When ``step`` was called last for this stack, in seconds since 1970; None for never."""
+    """When cron called ``step`` last for this stack, in seconds since 1970; None for never."""
     try:
         return (folder / _CALLED).stat().st_mtime
     except FileNotFoundError:
         return None
+
+
+def forget_calls(folder: Path) -> None:
+    """They may have been those of a timer that is no more: a version before this one noted them too."""
+    (folder / _CALLED).unlink(missing_ok=True)

@@ -28,11 +28,17 @@ class Stack:
     def unit(self) -> str:
         return runners.unit_name(self.name, self.environment)
 
+    @property
+    def former_unit(self) -> str:
+        """What it was called until 0.1, for all environments; its steps are of one release."""
+        return f"pap-watch-{self.name}"
+
 
 def start(state: State, journal: Journal, known: Confidential, wanted: str, stack: Stack) -> list[str]:
     """Have the watch of ``journal`` go on where it was; what a person should know of it. Raises Refused or Unavailable
     if nothing runs it then."""
     choice, folder = runners.choose(wanted), journal.folder
+    runners.retire(stack.former_unit, state.folder)
     rules.end_hanging(folder)
     process.install(state.folder)
     if choice.manager is not None:
@@ -43,7 +49,8 @@ def start(state: State, journal: Journal, known: Confidential, wanted: str, stac
                 raise
             choice = Choice(PROCESS, f"{choice.why}, but {error.message.rstrip('.')}")
     if choice.manager is None:
-        runners.retire(stack.unit)
+        if runners.retire(stack.unit):
+            command.forget_calls(state.folder)
         how = _by_cron(state, folder, known) if choice.runner == CRON else _by_process(folder, known)
     until = f"{_loaded(folder).until[:16].replace('T', ' ')} UTC"
     return [

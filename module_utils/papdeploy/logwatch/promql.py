@@ -125,10 +125,13 @@ def _query(place: int, given: Mapping[str, Any]) -> Query:
 
 def number(value: object) -> Any:
     """Ansible may have a number as text, where it was put together by a template."""
+    if not isinstance(value, str):
+        return value
     try:
-        return float(value) if isinstance(value, str) else value
+        found = float(value)
     except ValueError:
         return value
+    return int(found) if found.is_integer() else found
 
 
 # Asking.

@@ -25,18 +25,15 @@ from ..core.records import in_file
 from ..core.redact import Redactor
 from ..core.text import age, plural
 from ..core.visible import json_text
-from . import blindness, look_rules
-from .classify import NOTHING_KNOWN, Finding, Known, Scan, merge, scan, totals
+from . import blindness, log_rules, look_rules
+from .classify import NOTHING_KNOWN, Known, Scan, merge, scan, totals
 from .files import LogSource
-from .kinds import KINDS
 from .records import Seen
 from .runners import BY, CRON, PROCESS, STEPPED
 from .state import Acknowledged, Alarm, Blind, Counted, Ended, Gap, Point, Rules, Status, Usual, WatchState
 
-# One of these, about something that was not complained of before, is caused by the deploy.
-AT_ONCE = ("missing_column", "missing_table", "missing_function", "missing_object", "permission", "crash")
 _BASELINE_BYTES = 4 << 20
-_PIECES = 16
+_PIECES, _PIECES_S = 16, 60.0  # what is left then is read by the next step
 _POINTS = 720  # of the plot
 _ALIVE = ".watch.alive"
 _PATIENCE_S = 5.0
@@ -133,10 +130,10 @@ def step(
     state = replace(state, findings=tuple(findings.values()), steps=state.steps + 1, heartbeat=at)
     state = replace(state, unseen=blindness.of(state.labels, state.seen, known.server, state.answered))
     if settling:
-        state = replace(state, expected_restarts={name: _count(state, "restart", name) for name in sources})
+        state = replace(state, expected_restarts={name: log_rules.times(state, "restart", name) for name in sources})
     alarms = list(state.alarms)
     raised = {_identity(alarm) for alarm in alarms}
-    for alarm in _judge(state, at):
+    for alarm in log_rules.judge(state, at):
         if _identity(alarm) not in raised:
             raised.add(_identity(alarm))
             alarms.append(alarm)
@@ -153,7 +150,7 @@ def _read(
     state: WatchState, name: str, source: LogSource, at: str, redactor: Optional[Redactor], known: Known
 ) -> tuple[WatchState, Scan, Optional[PapError]]:
     """What came since the mark; what was read before an error counts, because the mark has moved past it."""
-    whole = Scan()
+    whole, limit = Scan(), time.monotonic() + _PIECES_S
     for _ in range(_PIECES):
         try:
             reading = source.since(state.marks[name])
@@ -172,7 +169,7 @@ def _read(
         whole.records += found.records
         whole.elsewhere += found.elsewhere
         whole.seen = whole.seen.plus(found.seen)
-        if not reading.more:
+        if not reading.more or time.monotonic() > limit:
             break
     return state, whole, None
 
@@ -218,65 +215,6 @@ def acknowledge(state: WatchState, who: str, reason: str, at: str) -> WatchState
             replace(alarm, acknowledged=closed) if alarm.acknowledged is None else alarm for alarm in state.alarms
         ),
     )
-
-
-def _judge(state: WatchState, at: str) -> Iterator[Alarm]:
-    rules = state.rules
-    known = {subject for usual in state.baseline.values() for subject in usual.subjects}
-    for finding in state.findings:
-        if finding.kind in AT_ONCE and f"{finding.kind}|{finding.subject}" not in known:
-            yield _alarm(
-                at, finding, finding.count, f"{KINDS[finding.kind]}: {finding.subject}; not once before the deploy"
-            )
-        if finding.kind == "restart":
-            extra = _count(state, "restart", finding.source) - state.expected_restarts.get(finding.source, 0)
-            if extra > rules.restarts:
-                yield _alarm(
-                    at, finding, extra, f"the {finding.source} started again {plural(extra, 'time')} since the deploy"
-                )
-    for source in state.baseline:
-        for kind in KINDS:
-            newest = max((f for f in state.findings if (f.kind, f.source) == (kind, source)),
-                         key=lambda f: f.last, default=None)  # fmt: skip
-            if newest and kind != "restart":
-                yield from _judge_rate(state, rules, newest, at)
-    for name, blind in state.blind.items():
-        if seconds_between(blind.since, at) >= rules.blind_s:
-            what = "the live database cannot be compared" if name == "data" else f"the log of the {name} cannot be read"
-            yield Alarm(at, "blind", name, "", 1, f"{what} since {blind.since}", blind.message)
-
-
-def _judge_rate(state: WatchState, rules: Rules, newest: Finding, at: str) -> Iterator[Alarm]:
-    """Compare the whole time since the deploy, and its last minutes, with the time before."""
-    kind, source = newest.kind, newest.source
-    before = state.baseline[source]
-    usual = before.kinds.get(kind, 0)
-    elapsed = max(seconds_between(state.started, at), 1.0)
-    recent_from = later(at, -rules.window_s)
-    for span_s, since in ((elapsed, ""), (min(elapsed, rules.window_s), recent_from)):
-        told = [point.logs[source] for point in state.series if source in point.logs and point.at >= since]
-        count = sum(counted.kinds.get(kind, 0) for counted in told)
-        requests = sum(counted.requests for counted in told)
-        if before.requests and requests:
-            share = requests / before.requests
-            rate = f"{count} in {plural(requests, 'request')}; before: {usual} in {before.requests}"
-        elif before.seconds >= 60:
-            share = span_s / before.seconds
-            rate = f"{count} in {age(span_s)}; before: {usual} in {age(before.seconds)}"
-        else:
-            share, rate = 1.0, f"{count}; before: {usual} in the log"
-        # One more than was seen before: nothing in a short log does not mean that it never happens.
-        if count >= rules.min_count and count > rules.factor * (usual + 1) * share:
-            yield replace(_alarm(at, newest, count, f"{KINDS[kind]}: {rate}"), subject="")
-            return
-
-
-def _alarm(at: str, finding: Finding, count: int, why: str) -> Alarm:
-    return Alarm(at, finding.kind, finding.source, finding.subject, count, why, finding.last_sample)
-
-
-def _count(state: WatchState, kind: str, source: str) -> int:
-    return sum(f.count for f in state.findings if (f.kind, f.source) == (kind, source))
 
 
 # The state on disk.

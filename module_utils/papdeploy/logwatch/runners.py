@@ -25,6 +25,8 @@ BY = {SYSTEMD: "a timer of systemd", CRON: "run by cron", PROCESS: "a process of
 STEPPED = (SYSTEMD, CRON)  # each step is a process of its own: what it must know is in a private file
 _COMMAND_S, _FIRST_STEP_S = 30.0, 90.0
 _STEP_S = 300  # a step that takes longer hangs
+_STOP_S = 20  # sooner than a command is given up
+CALLED_BY = "PAP_WATCH_BY"  # in the environment of a step
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,10 @@ class Timer:
                 "Type=oneshot",
                 *([] if user else [f"User={_text(self.owner)}"]),
                 "UMask=0077",
+                f"Environment={CALLED_BY}={SYSTEMD}",
                 f"ExecStart={' '.join(map(_word, self.argv))}",
                 f"TimeoutStartSec={_STEP_S}",
+                f"TimeoutStopSec={_STOP_S}",
                 "# 3: the watch has ended. Until the next deploy there is nothing to run.",
                 "SuccessExitStatus=3",
                 f"ExecStopPost={full}/bin/sh -c '{stop}'",
@@ -182,6 +186,7 @@ def start(manager: Manager, timer: Timer, has_stepped: Callable[[], bool]) -> No
             path.chmod(0o644)
         manager.run("daemon-reload")
         manager.run("enable", f"{timer.name}.timer")
+        _forget_failure(manager, timer.name)  # one before this deploy is none of this timer
         manager.run("restart", f"{timer.name}.timer")
         _see_a_step(manager, timer, has_stepped)
     except OSError as error:
@@ -210,22 +215,41 @@ def _see_a_step(manager: Manager, timer: Timer, has_stepped: Callable[[], bool])
     raise Unavailable(f"The timer {timer.name}.timer does not work: {failed}.", hint=f"On the target host: {log}")
 
 
-def stop(manager: Manager, name: str) -> None:
-    """Take the timer away; harmless where there is none."""
+def stop(manager: Manager, name: str) -> bool:
+    """Take the timer away, with the step that it may be making; whether there was one."""
     there = [path for kind in ("timer", "service") if (path := manager.units / f"{name}.{kind}").exists()]
     if not there:
-        return
+        return False
     with contextlib.suppress(PapError):  # it may never have been taken
         manager.run("disable", "--now", f"{name}.timer")
+    with contextlib.suppress(PapError):
+        manager.run("stop", f"{name}.service")
+    _forget_failure(manager, name)
     for path in there:
         with contextlib.suppress(OSError):
             path.unlink()
     with contextlib.suppress(PapError):
         manager.run("daemon-reload")
+    return True
 
 
-def retire(name: str) -> None:
-    """Take away a timer that an earlier choice has left: one way runs the watch."""
+def _forget_failure(manager: Manager, name: str) -> None:
+    """systemd keeps the service ``failed`` even when its units are gone."""
+    with contextlib.suppress(PapError):  # it is not known: nothing has failed
+        manager.run("reset-failed", f"{name}.service")
+
+
+def retire(name: str, folder: Optional[Path] = None) -> bool:
+    """Take away a timer that an earlier choice has left: one way runs the watch. Whether there was one; with
+    ``folder``, only one whose steps are of that state folder."""
     manager = choose(AUTO).manager
-    if manager is not None:
-        stop(manager, name)
+    if manager is None or (folder is not None and not _is_of(folder, manager.units / f"{name}.service")):
+        return False
+    return stop(manager, name)
+
+
+def _is_of(folder: Path, service: Path) -> bool:
+    try:
+        return f" {folder}/" in service.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False

@@ -62,15 +62,25 @@ class JournalLog(LogSource):
     def since(self, mark: Mark, limit: int = LIMIT) -> Reading:
         after = [f"--after-cursor={mark.cursor}"] if mark.cursor else []
         cursor, size, texts = mark.cursor, 0, []
-        with self.site.popen(self._argv(*after)) as process, deadline(process, _PATIENCE_S):
+        with self.site.popen(self._argv(*after)) as process, deadline(process, _PATIENCE_S) as expired:
             for raw in iter(process.stdout.readline, b""):
+                if not raw.endswith(b"\n"):
+                    break  # it was ended within the entry, which is read again
                 entry = _entry(raw)
                 texts.append(entry.text)
                 cursor = entry.cursor
                 size += len(raw)
                 if size >= limit:
                     return Reading("".join(texts), Mark(cursor=cursor), more=True)
-            if process.wait(60) != 0:
+            failed = process.wait(60) != 0
+            if failed and expired.is_set() and texts:
+                return Reading("".join(texts), Mark(cursor=cursor), more=True)
+            if failed and expired.is_set():
+                raise Unavailable(
+                    f"The journal of {self.unit} cannot be read: it took longer than {_PATIENCE_S:g} s.",
+                    hint="See what journalctl waits for, or keep a smaller journal (journald.conf: SystemMaxUse).",
+                )
+            if failed:
                 raise Unavailable(
                     f"The journal of {self.unit} cannot be read: {process.errors().strip()[-300:]}",
                     hint="Give the deploying user the group systemd-journal.",

@@ -18,8 +18,8 @@ from .records import Seen
 class Rules:
     """When to raise an alarm.
 
-    Of logs: kinds of ``rules.AT_ONCE`` at their first record, if the logs before had none about the same; others when
-    there are at least ``min_count`` and more than ``factor`` times the rate before (per request where requests are
+    Of logs: kinds of ``log_rules.AT_ONCE`` at their first record, if the logs before had none about the same; others
+    when there are at least ``min_count`` and more than ``factor`` times the rate before (per request where requests are
     logged, else per second), within the last ``window_s`` or since the start. ``restarts`` of a program; ``blind_s``:
     seconds for which a log, or the database, cannot be read.
 
@@ -189,7 +189,12 @@ class WatchState:
         return read_known(cls, whole, "watch.json")
 
     def as_json(self) -> JsonObject:
-        return {**as_object(self), "series": [{"at": point.at, **plain(point.logs)} for point in self.series]}
+        whole: JsonObject = {
+            **as_object(self),
+            "series": [{"at": point.at, **plain(point.logs)} for point in self.series],
+        }
+        # The watch.zip of 0.1, if that is still at work, reads whether a timer makes the steps.
+        return {**whole, "timer": True} if self.runner in runners.STEPPED else whole
 
 
 _SHOWN = (

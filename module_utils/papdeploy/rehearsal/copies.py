@@ -158,8 +158,8 @@ def transfer(source: Database, target: Database, options: list[str], deadline: f
 
         def end() -> None:
             expired.set()
-            producer.kill()
-            consumer.kill()
+            producer.end()
+            consumer.end()
 
         clock = threading.Timer(max(0.1, deadline - time.monotonic()), end)
         clock.daemon = True

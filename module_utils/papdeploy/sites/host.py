@@ -55,8 +55,17 @@ class Process(ABC):
         """The exit code; raises DeadlineExceeded after ``timeout`` seconds (the program then still runs)."""
 
     @abstractmethod
+    def end(self) -> None:
+        """End the program and its children at its site, at once. Harmless when it has ended. Any thread may do it: the
+        streams stay open, and who reads them comes to their end."""
+
     def kill(self) -> None:
-        """End the program and its children at its site, at once. Harmless when it has ended."""
+        """The same, and close its streams, which nobody may be using then."""
+        self.end()
+        for stream in (self.stdin, self.stdout):
+            if stream:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.close()
 
     @abstractmethod
     def errors(self) -> str:
@@ -158,12 +167,12 @@ def _feed(process: Process, data: bytes) -> threading.Thread:
 
 @contextlib.contextmanager
 def deadline(process: Process, seconds: float | None) -> Iterator[threading.Event]:
-    """Kill ``process`` when the block takes longer; the event then says so. None: it may take as long as it does."""
+    """End ``process`` when the block takes longer; the event then says so. None: it may take as long as it does."""
     expired = threading.Event()
 
     def end() -> None:
         expired.set()
-        process.kill()
+        process.end()
 
     timer = threading.Timer(seconds, end) if seconds else None
     if timer:
@@ -201,16 +210,12 @@ class _HostProcess(Process):
         except subprocess.TimeoutExpired:
             raise DeadlineExceeded(f"{self._popen.args!r} still runs after {timeout} s.", seconds=timeout) from None
 
-    def kill(self) -> None:
+    def end(self) -> None:
         if self._popen.poll() is None:
             # A group of its own (start_new_session), so that children of a shell end as well.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._popen.pid, signal.SIGKILL)
             self._popen.wait()
-        for stream in (self.stdin, self.stdout):
-            if stream:
-                with contextlib.suppress(OSError, ValueError):
-                    stream.close()
 
     def errors(self) -> str:
         if self._popen.poll() is not None:

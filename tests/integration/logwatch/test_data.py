@@ -22,6 +22,7 @@ from support.backup import database_of, forget
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from papdeploy.databases.psql import Session
     from support.postgres_servers import Server
 
 SETUP = """
@@ -99,12 +100,19 @@ def test_ordinary_deletes_are_no_alarm_but_a_bulk_loss_is(watched: Watched) -> N
     assert status.state == "alarm" and not status.ok and status.alarms[0].kind == data_rules.KIND
 
 
+@pytest.mark.parametrize("between_statements", [False, True])
 def test_a_server_that_hangs_within_a_comparison_is_not_waited_for(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, between_statements: bool
 ) -> None:
-    """The look at the server was answered; after it the server answers nothing any more."""
+    """The look at the server was answered; after it the server answers nothing any more, or the time is over while
+    nothing is asked."""
+
+    def counters(session: Session) -> object:
+        time.sleep(2 if between_statements else 0)
+        return session.execute("SELECT pg_sleep(60)")
+
     monkeypatch.setattr(data_rules, "_PATIENCE_S", 1.0)
-    monkeypatch.setattr(write_snapshot, "counters", lambda session: session.execute("SELECT pg_sleep(60)"))
+    monkeypatch.setattr(write_snapshot, "counters", counters)
     began = time.monotonic()
     assert watched.step() == []
     assert time.monotonic() - began < 15

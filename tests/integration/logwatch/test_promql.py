@@ -323,6 +323,8 @@ def test_the_preflight_and_the_plan_ask_and_say_what_they_measured(
         ({"wait_s": -1}, "wait_s is -1, and must be at least 0"),
         ({"factor": float("nan")}, "factor is nan"),
         ({"factor": "nan"}, "factor is nan"),
+        ({"min_count": "2.5"}, "watch_rules: min_count is a number, not an integer"),
+        ({"min_count": "inf"}, "watch_rules: min_count is a number, not an integer"),
         ({"factor": "many"}, "watch_rules: factor is text, not a number"),
         ({"min_cuont": 3}, "watch_rules: min_cuont is not known"),
     ],
@@ -333,3 +335,6 @@ def test_a_rule_that_would_never_or_always_hold_is_refused(rules: dict[str, Any]
     assert watch.rules_of({"connections": 1, "slow": 20, "restarts": 0, "factor": "2.5"}) == Rules(
         connections=1, slow=20, restarts=0, factor=2.5
     )
+    of_templates = {"min_count": "6", "fails": "3.0", "restarts": "0", "window_s": "60", "connections": "0.5"}
+    read = watch.rules_of(of_templates)
+    assert read == Rules(min_count=6, fails=3, restarts=0, window_s=60, connections=0.5)

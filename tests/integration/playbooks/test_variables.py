@@ -26,7 +26,7 @@ all:
         $ANSIBLE_VAULT;1.1;AES256
         6162
     right: {pap_environment: staging, pap_rehearse: "no", pap_api_image: "{{ a_later_fact }}", backup_dir: /srv}
-    sandboxed: {pap_environment: staging, pap_sandbox: true, watch_runner: auto}
+    sandboxed: {pap_environment: staging, pap_sandbox: "{{ 1 == 1 }}"}
     own: {pap_environment: staging, pap_region: eu, pap_own_variables: [pap_region]}
   vars: {ansible_connection: local, pap_models: [x], pap_smoke_username: a, pap_smoke_password: b}
 """

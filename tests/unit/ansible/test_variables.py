@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible import template
+from ansible.parsing.dataloader import DataLoader
 from support import ROOT
 
 
@@ -74,6 +76,28 @@ def test_what_was_replaced_is_refused_with_what_to_write() -> None:
     assert list(checks.misspelled(["watch_timer"])) == [
         "watch_timer is no more. Write watch_runner: systemd (or auto, the default) instead."
     ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "refused"),
+    [
+        ({"pap_sandbox": True}, True),
+        ({"pap_sandbox": "{{ on }}", "on": "yes"}, True),
+        ({"pap_sandbox": True, "watch_runner": "{{ mine }}", "mine": "systemd"}, True),
+        ({"pap_sandbox": True, "watch_runner": "{{ mine }}", "mine": "process"}, False),
+        ({"pap_sandbox": "{{ on }}", "on": False}, False),
+        ({"pap_sandbox": "{{ a_later_fact }}"}, False),
+        ({"watch_runner": "systemd"}, False),
+        ({}, False),
+    ],
+)
+def test_a_sandbox_is_known_by_what_its_variables_come_to(variables: dict[str, object], refused: bool) -> None:
+    trusted = getattr(template, "trust_as_template", str)  # ansible-core before 2.19 templates any text
+    given = {name: trusted(value) if isinstance(value, str) else value for name, value in variables.items()}
+    lookup = checks.LookupModule(loader=DataLoader(), templar=template.Templar(DataLoader()))
+    lookup._templar.available_variables = given
+    told = list(checks.timer_of_the_sandbox(*(lookup._value(name, given) for name in ("pap_sandbox", "watch_runner"))))
+    assert bool(told) is refused
 
 
 def test_a_sandbox_installs_no_timer_on_its_machine() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from papdeploy.core.errors import Unavailable
+from papdeploy.logwatch import sources
 from papdeploy.logwatch.files import FileLog, Mark, Reading
 from papdeploy.logwatch.sources import JournalLog, LogSpec, from_spec
 from support import ROOT
@@ -211,6 +212,7 @@ CLOSED = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from papdeploy.core.errors import Unavailable
+from papdeploy.logwatch import sources
 from papdeploy.logwatch.files import FileLog, Mark
 log = FileLog((sys.argv[2],))
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
@@ -325,3 +327,32 @@ def test_the_journal_of_a_unit_is_read_by_cursors(tmp_path: Path, monkeypatch: p
     assert source.since(reading.mark).text == ""
     cut = source.since(mark, limit=10)
     assert cut.more and source.since(cut.mark).text == "grün\n\n"
+
+
+@pytest.mark.parametrize(
+    ("says", "read", "problem"),
+    [
+        (r'printf "%s\n" "$1" "$2"; printf "%.12s" "$2"; exec sleep 30', "one\ntwo\n", ""),
+        (r'printf "%s\n" "$1" "$2"; exec sleep 30', "one\ntwo\n", ""),
+        (r'printf "%.12s" "$1"; exec sleep 30', "", "journal of a.service cannot be read: it took longer than 0.5 s"),
+        ("exec sleep 30", "", "it took longer than 0.5 s"),
+        ("echo No permission >&2; exit 1", "", "cannot be read: No permission"),
+    ],
+    ids=["within an entry", "after an entry", "within the first", "before it", "not at all"],
+)  # fmt: skip
+def test_a_journal_that_is_slow_is_read_as_far_as_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, read: str, problem: str
+) -> None:
+    entries = [json.dumps({"__CURSOR": f"c{n}", "MESSAGE": m}) for n, m in enumerate(("one", "two"))]
+    program = tmp_path / "journalctl"
+    program.write_text(f"#!/bin/sh\nset -- '{entries[0]}' '{entries[1]}'\n{says}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(sources, "_PATIENCE_S", 0.5)
+    source = JournalLog("a.service")
+    if problem:
+        with pytest.raises(Unavailable, match=problem) as caught:
+            source.since(Mark(cursor="c"))
+        assert ("systemd-journal" in str(caught.value.hint)) is ("permission" in problem)
+    else:
+        assert source.since(Mark(cursor="c")) == Reading(read, Mark(cursor="c1"), more=True)

@@ -27,22 +27,45 @@ OK = 'INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 200 OK\n'
 KNOWN = Confidential(secrets=("s3cret-of-the-inventory",))
 STACK = handover.Stack("pap", "staging")
 
-# `restart X.timer` runs the command of X.service once, as systemd splits it, and notes how it ended.
+# `restart X.timer` has the command of X.service run a moment later; how that ended is known until `reset-failed`.
 SYSTEMCTL = r"""#!/bin/sh
 [ "$1" = --user ] && shift
 echo "$*" >> {log}
 [ "$1" = "{refuses}" ] && {{ echo "Failed to $1 unit: Access denied" >&2; exit 1; }}
-[ "$1" = show ] && {{ cat {log}.result 2>/dev/null || echo ActiveState=inactive; }}
-[ "$1" = restart ] && [ {works} = True ] || exit 0
-{python} - {units}/"${{2%.timer}}.service" > {log}.result <<'END'
-import re, subprocess, sys
-command = re.search("^ExecStart=(.*)$", open(sys.argv[1]).read(), re.M)[1]
+case "$1" in
+show) cat {log}.result 2>/dev/null || echo ActiveState=inactive ;;
+reset-failed) rm {log}.result ;;
+disable) rm -f {log}.timer ;;
+stop) [ -e {log}.pid ] && kill -9 "-$(cat {log}.pid)"; while [ -e {log}.pid ]; do sleep 0.05; done ;;
+restart) if [ {works} = True ]; then
+        touch {log}.timer
+        {python} {log}.py {units}/"${{2%.timer}}.service" {log} < /dev/null > {log}.said 2>&1 &
+    fi ;;
+esac
+"""
+SERVICE = r"""
+import pathlib, re, subprocess, sys, time
+unit, log = open(sys.argv[1]).read(), sys.argv[2]
+time.sleep(0.2)
+result, pid = pathlib.Path(log + ".result"), pathlib.Path(log + ".pid")
+if not pathlib.Path(log + ".timer").exists():
+    sys.exit()
+result.write_text("ActiveState=activating\n")
+command = re.search("^ExecStart=(.*)$", unit, re.M)[1]
 argv = [(quoted or plain).replace("\\\\", "\\").replace("%%", "%").replace("$$", "$")
         for quoted, plain in re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', command)]
-code = subprocess.run(argv, env={{}}).returncode
-print(f"ActiveState={{'inactive' if code in (0, 3) else 'failed'}}\nResult=exit-code\nExecMainStatus={{code}}")
-END
-exit 0
+process = subprocess.Popen(argv, env=dict(re.findall("^Environment=(.*?)=(.*)$", unit, re.M)), start_new_session=True)
+pid.write_text(str(process.pid))
+code = process.wait()
+state = "inactive" if code in (0, 3) else "failed"
+result.write_text(f"ActiveState={state}\nResult=exit-code\nExecMainStatus={code}\n")
+pid.unlink()
+"""
+HANGS = """
+import fcntl, sys, time
+lock = open(sys.argv[1], "a")
+fcntl.flock(lock, fcntl.LOCK_EX)
+time.sleep(30)
 """
 
 
@@ -58,6 +81,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def systemctl(home: Path, *, works: bool = True, refuses: str = "") -> None:
     path = home / "bin" / "systemctl"
     facts = {"units": str(home / "root/etc/systemd/system"), "log": str(home / "systemctl.log")}
+    (home / "systemctl.log.py").write_text(SERVICE)
     path.write_text(SYSTEMCTL.format(python=sys.executable, works=works, refuses=refuses, **facts))
     path.chmod(0o755)
 
@@ -140,6 +164,7 @@ def test_the_units_are_ones_that_systemd_takes(tmp_path: Path, user: bool) -> No
     service = timer.service(user)
     assert ("User=root\n" in service) is not user and "\nUser=x" not in service
     assert r' "/a \"b\"/$$HOME/%%n/\\x" step "/var/lib/pap deploy/$${A}"' in service
+    assert "\nEnvironment=PAP_WATCH_BY=systemd\n" in service
     assert "OnUnitActiveSec=1\n" in timer.timer() and "every 0.5 s" in timer.timer()
     (tmp_path / f"{timer.name}.service").write_text(service)
     (tmp_path / f"{timer.name}.timer").write_text(timer.timer())
@@ -180,6 +205,16 @@ class Watched:
     def units(self) -> list[str]:
         return sorted(path.name for path in (self.root / "etc/systemd/system").iterdir())
 
+    def has_unit(self, name: str, text: str) -> None:
+        """Of a version before this one."""
+        for kind in ("service", "timer"):
+            (self.root / f"etc/systemd/system/{name}.{kind}").write_text(text)
+
+    @property
+    def failure(self) -> Path:
+        """Where it is, if the service has failed and systemd knows it still."""
+        return self.home / "systemctl.log.result"
+
     @property
     def told(self) -> list[str]:
         return (self.home / "systemctl.log").read_text().splitlines()
@@ -211,8 +246,9 @@ def test_a_timer_is_installed_and_seen_to_work(watch: Watched) -> None:
     assert "by a timer of systemd on the target host, every 30 s: systemctl status pap-watch-pap:staging.timer" in said
     assert "(systemd runs there, and root deploys)" in said and "ansible-playbook watch.yml -l pap" in said
     assert watch.units == ["pap-watch-pap:staging.service", "pap-watch-pap:staging.timer"]
-    assert watch.told[:3] == [
-        "daemon-reload", "enable pap-watch-pap:staging.timer", "restart pap-watch-pap:staging.timer"
+    assert watch.told[:4] == [
+        "daemon-reload", "enable pap-watch-pap:staging.timer", "reset-failed pap-watch-pap:staging.service",
+        "restart pap-watch-pap:staging.timer",
     ]  # fmt: skip
     assert state_of(watch) == ("systemd", True) and rules.status(watch.folder).state == "watching"
     found = rules.load(watch.folder)
@@ -226,17 +262,22 @@ def test_a_timer_is_installed_and_seen_to_work(watch: Watched) -> None:
     assert watch.command("step") == 3, "a timer ends itself by that"
 
 
-@pytest.mark.parametrize("how", ["enable is refused", "no step is made", "the step fails", "the folder is read only"])
+@pytest.mark.parametrize("how", ["enable is refused", "no step is made", "the step fails", "the step hangs",
+                                 "the folder is read only"])  # fmt: skip
 def test_where_the_timer_does_not_work_a_process_runs_it(
     watch: Watched, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners, "_FIRST_STEP_S", 0.5)
-    systemctl(watch.home, works=how == "the step fails", refuses="enable" if "enable" in how else "")
+    monkeypatch.setattr(runners, "_FIRST_STEP_S", 2.0 if "the step" in how else 0.5)
+    systemctl(watch.home, works="the step" in how, refuses="enable" if "enable" in how else "")
     if how == "the step fails":
         monkeypatch.setattr(handover, "_argv", lambda *_: ["/bin/false"])
+    if how == "the step hangs":
+        (watch.home / "hangs.py").write_text(HANGS)
+        argv = [sys.executable, str(watch.home / "hangs.py"), str(watch.folder / ".watch.alive")]
+        monkeypatch.setattr(handover, "_argv", lambda *_: argv)
     if how == "the folder is read only":
         (watch.root / "etc/systemd/system/pap-watch-pap:staging.service").mkdir()
-    with pytest.raises(Unavailable, match=r"Access denied|no step within 0.5 s|service failed|cannot be written"):
+    with pytest.raises(Unavailable, match=r"Access denied|no step within|service failed|cannot be written"):
         watch.start("systemd")
     assert state_of(watch) == ("", False) and "is gone" in rules.status(watch.folder).summary
     if how == "the folder is read only":
@@ -246,6 +287,40 @@ def test_where_the_timer_does_not_work_a_process_runs_it(
     said = watch.start("auto")
     assert "in process" in said and "(systemd runs there, and root deploys, but " in said
     assert state_of(watch) == ("process", False) and rules.is_watched(watch.folder)
+
+
+def test_a_timer_that_has_failed_is_tried_by_the_next_deploy(watch: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemctl(watch.home)
+    with monkeypatch.context() as once:
+        once.setattr(handover, "_argv", lambda *_: ["/bin/false"])
+        with pytest.raises(Unavailable, match="its service failed"):
+            watch.start("systemd")
+    assert not watch.failure.exists(), "nor is it in systemctl --failed"
+    watch.failure.write_text("ActiveState=failed\n")  # as a version before this one left it
+    assert "by a timer of systemd" in watch.start("systemd")
+
+
+def test_calls_of_the_timer_are_none_of_cron(watch: Watched) -> None:
+    systemctl(watch.home)
+    assert "by a timer of systemd" in watch.start("systemd")
+    assert command.called(watch.state.folder) is None
+    assert watch.command("step") == 0 and command.called(watch.state.folder), "as a timer of a version before did"
+    said = watch.start("cron")
+    assert "ONLY IF cron of" in said and "which was called never" in said and watch.units == []
+    assert watch.command("step") == 0 and "ONLY IF" not in watch.start("cron")
+
+
+@pytest.mark.parametrize("wanted", ["systemd", "cron", "process"])
+def test_the_timer_of_the_last_release_ends(watch: Watched, wanted: str) -> None:
+    systemctl(watch.home)
+    old = "ExecStart=/usr/bin/python3 {0}/releases/r0/watch.zip step {0}/releases/r0\n"
+    watch.has_unit("pap-watch-pap", old.format("/srv/of another stack called pap"))
+    watch.start(wanted)
+    assert "pap-watch-pap.timer" in watch.units
+    watch.has_unit("pap-watch-pap", old.format(watch.state.folder))
+    watch.start(wanted)
+    assert "pap-watch-pap.timer" not in watch.units and "disable --now pap-watch-pap.timer" in watch.told
+    assert len(watch.units) == (2 if wanted == "systemd" else 0)
 
 
 def test_cron_is_named_and_whether_it_calls(watch: Watched) -> None:

@@ -149,6 +149,23 @@ def test_what_was_read_before_an_error_is_counted_once(tmp_path: Path) -> None:
     assert stack.state.requests == 10
 
 
+def test_a_log_that_is_slow_to_read_is_read_on_by_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(FileLog):
+        def since(self, mark: Any, limit: int = 256) -> Any:
+            return super().since(mark, 256)
+
+    stack = Watched(tmp_path, OK)
+    stack.sources = {"api": Slow((str(stack.log),))}
+    monkeypatch.setattr(watch, "_PIECES_S", -1.0)
+    stack.logs(FAIL * 10)
+    assert 0 < stack.state.requests < 10, "what was read is kept, and the mark has moved"
+    monkeypatch.undo()
+    stack.logs("")
+    assert stack.state.requests == 10
+
+
 def test_the_watch_ends_when_its_time_is_over(tmp_path: Path) -> None:
     stack = Watched(tmp_path, OK)
     stack.logs(OK, minutes=119)
@@ -262,6 +279,16 @@ def test_the_state_of_the_last_release_is_read_and_written_as_it_was() -> None:
     assert state.as_json() == {**kept, "rules": {"min_count": 9}}  # a rule that has its default is left out
     other = {**kept, "rules": {"min_count": 5.0, "of another version": 1, "restarts": 2}}
     assert WatchState.from_json(other).rules == Rules(restarts=2)
+
+
+@pytest.mark.parametrize(("runner", "timer"), [("systemd", True), ("cron", True), ("process", None), ("", None)])
+def test_the_last_release_reads_that_steps_are_made(tmp_path: Path, runner: str, timer: bool | None) -> None:
+    """Its timer lives until the next deploy, and writes what it knows: ``timer``, and not ``runner``."""
+    state = replace(Watched(tmp_path, OK).state, runner=runner)
+    said = state.as_json()
+    assert said.get("timer") is timer and WatchState.from_json(said) == state
+    of_old = {name: value for name, value in said.items() if name != "runner"}
+    assert (WatchState.from_json(of_old).runner == "systemd") is bool(timer)
 
 
 def test_what_the_last_release_kept_for_the_steps_is_read(tmp_path: Path) -> None:

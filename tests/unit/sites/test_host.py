@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import pytest
 from papdeploy.core.errors import CommandFailed, DeadlineExceeded, Unavailable
-from papdeploy.sites.host import HostSite
+from papdeploy.sites.host import HostSite, deadline
 
 
 def test_output_input_and_errors_travel_apart() -> None:
@@ -37,3 +38,17 @@ def test_much_output_on_both_streams_does_not_block() -> None:
     done = HostSite().run([sys.executable, "-c", script])
     assert len(done.stdout) == 2_000_000
     assert len(done.stderr) <= 64 * 1024
+
+
+def test_a_deadline_leaves_the_streams_to_who_uses_them() -> None:
+    argv = ["sh", "-c", "echo one; printf two; exec sleep 60"]
+    with HostSite().popen(argv, stdin=True) as process, deadline(process, 0.3) as expired:
+        assert process.stdout.readline() == b"one\n" and process.stdin is not None
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.join(20)
+        assert expired.is_set() and process.wait(20) == -9
+        assert [process.stdout.readline(), process.stdout.readline()] == [b"two", b""]
+        with pytest.raises(BrokenPipeError):
+            process.stdin.write(b"x")
+    assert process.stdout.closed and process.stdin.closed

@@ -260,7 +260,7 @@ class _ContainerProcess(Process):
                 hint="Look at `docker ps -a` and the engine's log, then try again.",
             ) from error
 
-    def kill(self) -> None:
+    def end(self) -> None:
         if self._rc is None and self.pid:
             # An engine that does not answer cannot end it either; the launcher's watch does, as the connection closes.
             with contextlib.suppress(PapError):
@@ -271,10 +271,6 @@ class _ContainerProcess(Process):
         self._stream.close()
         if self._pump:
             self._pump.join(10)
-        for stream in (self.stdin, self.stdout):
-            if stream:
-                with contextlib.suppress(OSError, ValueError):
-                    stream.close()
 
     def errors(self) -> str:
         return bytes(self._tail).decode("utf-8", "replace")
