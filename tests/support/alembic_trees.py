@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,17 +81,16 @@ def made(folder: Path, template: str = "generic", where: str = "alembic") -> Pro
     return project
 
 
-def call(name: str, project: Project, url: str, declared: Any = None, **request: Any) -> Any:
-    """A call of the agent about the tree, in the release's folder, as it runs there."""
+@contextlib.contextmanager
+def inside(project: Project, url: str) -> Iterator[None]:
+    """In the release's folder, with the environment that its processes have."""
     before = Path.cwd()
     old = {key: os.environ.get(key) for key in [*project.environment, "DATABASE_URL"]}
     os.environ.update({**project.environment, "DATABASE_URL": url})
     path = list(sys.path)
     os.chdir(project.folder)
     try:
-        return handlers.CALLS[f"migrations.{name}"](
-            {**project.request(url, **(declared or {})), **request}, lambda _: None
-        )
+        yield
     finally:
         os.chdir(before)
         sys.path[:] = path
@@ -97,6 +98,14 @@ def call(name: str, project: Project, url: str, declared: Any = None, **request:
             os.environ.pop(key, None)
             if value is not None:
                 os.environ[key] = value
+
+
+def call(name: str, project: Project, url: str, declared: Any = None, **request: Any) -> Any:
+    """A call of the agent about the tree, in the release's folder, as it runs there."""
+    with inside(project, url):
+        return handlers.CALLS[f"migrations.{name}"](
+            {**project.request(url, **(declared or {})), **request}, lambda _: None
+        )
 
 
 def grown(project: Project) -> None:

@@ -8,14 +8,16 @@ import os
 import select
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Callable, NoReturn
 
-from .confined import confine
+from .confined import REACHING, confine
 from .errors import DeadlineExceeded, Unavailable
 from .records import plain, read
 
@@ -37,10 +39,11 @@ class _Answer:
     error: str = ""
 
 
-def run(work: Work, seconds: float, *, confined: bool = True) -> dict[str, Any]:
+def run(work: Work, seconds: float, *, confined: bool = True, refused: Sequence[str] = REACHING) -> dict[str, Any]:
     """What ``work`` returns, as JSON keeps it, in a child of this process: whatever it imports, sets and starts is gone
-    afterwards, the folder of its temporary files too. What it prints goes nowhere. Without ``confined``, the work
-    confines itself when it is ready.
+    afterwards, the folder of its temporary files too. What it prints goes nowhere. What is ``refused`` fails
+    there, and the connections of this process are closed. Without ``confined``, the work confines itself when it is
+    ready.
 
     Raises CannotConfine, DeadlineExceeded after ``seconds``, and Unavailable, with the kind of the error, if it fails.
     """
@@ -49,7 +52,7 @@ def run(work: Work, seconds: float, *, confined: bool = True) -> dict[str, Any]:
         pid = os.fork()
         if not pid:
             os.close(reading)
-            _child(work, writing, confined, folder)
+            _child(work, writing, refused if confined else None, folder)
         os.close(writing)
         try:
             answer = _said(reading, time.monotonic() + seconds)
@@ -111,11 +114,20 @@ def _end(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _child(work: Work, writing: int, confined: bool, folder: str) -> NoReturn:
+def _close_sockets(null: int) -> None:
+    """A session of the parent is not the child's: what its driver sends at last must not reach the server."""
+    for path in list(Path("/dev/fd").iterdir()):
+        with contextlib.suppress(OSError):  # the one that the list was read by
+            if stat.S_ISSOCK(os.fstat(int(path.name)).st_mode):
+                os.dup2(null, int(path.name))
+
+
+def _child(work: Work, writing: int, refused: Sequence[str] | None, folder: str) -> NoReturn:
     """Never returns: whatever becomes of the work, an answer goes out and the process ends."""
     pid = os.getpid()
     try:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        sys.dont_write_bytecode = True
         if folder:
             os.environ.update(dict.fromkeys(_FOLDERS, folder))
             tempfile.tempdir = folder
@@ -124,7 +136,10 @@ def _child(work: Work, writing: int, confined: bool, folder: str) -> NoReturn:
         for number in (0, 1, 2):
             os.dup2(null, number)
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the process ends
-        obstacle = confine() if confined else ""
+        obstacle = ""
+        if refused is not None:
+            _close_sockets(null)
+            obstacle = confine(refused)
         answer = _Answer(obstacle=obstacle) if obstacle else _Answer(work())
         data = _line(answer)
     except BaseException as error:  # noqa: BLE001 - code of others may raise anything, and its text may hold a secret

@@ -62,11 +62,13 @@ class Request:
         databases = {"expect_database": self.expect_database, "forbid_database": self.forbid_database}
         return RunOptions.from_dict({**(self.options or {}), **databases})
 
-    def migrations(self) -> list[files.MigrationFile]:
+    def migrations(self, *, only_look: bool = False) -> list[files.MigrationFile]:
         """The migrations, ordered and validated; with the revisions of the release's Alembic tree, if it has one."""
+        only_look = only_look or bool(self.dry_run)
         if self.sources is not None:
-            return loading.from_sources(self.sources)
-        return loading.from_folders(self.paths, Declaration.of(self.alembic) if self.alembic else None)
+            return loading.from_sources(self.sources, only_look=only_look)
+        declared = Declaration.of(self.alembic) if self.alembic else None
+        return loading.from_folders(self.paths, declared, only_look=only_look)
 
     def invariants(self) -> list[invariant_files.Invariant]:
         """The queries that must return no row after every deploy."""
@@ -122,7 +124,7 @@ def _common(request: Request, emit: Emit) -> Any:
 
 
 def _state(request: Request, emit: Emit, what: Callable[[Session, list[files.MigrationFile], RunOptions], Any]) -> Any:
-    migrations, options = request.migrations(), request.run_options
+    migrations, options = request.migrations(only_look=True), request.run_options
     release, who = request.release or "cli", request.who or who_am_i()
     with opened(url_of(request.url), release=release, who=who, options=options, emit=emit) as session:
         session.query("SET default_transaction_read_only = on")

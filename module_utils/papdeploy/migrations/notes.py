@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from ..sql import statements
 from .files import SCRIPT, MigrationFile
-from .static_sql import Located, located, sql_of
+from .static_sql import Located, located, prepare, sql_of
 
 _A_DAY = timedelta(days=1)  # somewhere it is tomorrow
 
@@ -32,6 +32,7 @@ class Note:
 def of(migrations: Sequence[MigrationFile], transaction: str = "all") -> list[Note]:
     """The notes on migrations that run in this order, sharing transactions as ``transaction`` (all, each) says."""
     today = date.today()
+    prepare(migrations)
     found = [_in_future(m, m.dated) for m in migrations if m.dated and m.listed < 0 and m.dated > today + _A_DAY]
     refused = (note for migration in migrations if migration.flavour != SCRIPT for note in _refused(migration))
     return [*found, *refused, *_early_labels(migrations, transaction)]

@@ -196,14 +196,16 @@ def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
     """Pending migrations that cannot even be loaded: a missing module, an error in their first lines.
 
     They are loaded where they reach nothing, programs that they start included. Legacy scripts are only
-    parsed: what they do when imported belongs into a process of their own.
+    parsed: what they do when imported belongs into a process of their own. An Alembic tree was loaded on trial as a
+    whole before it was read (``alembic.tree.try_to_load``).
     """
-    if not migrations:
+    ours = [migration for migration in migrations if migration.flavour != SCRIPT and migration.revision is None]
+    if not ours:
         return []
     try:
-        found = alone.run(lambda: {"problems": whole(_load_problems(migrations))}, _LOAD_S)
+        found = alone.run(lambda: {"problems": whole(_load_problems(ours))}, _LOAD_S)
     except alone.CannotConfine:
-        return _load_problems(migrations)
+        return _load_problems(ours)
     return list(read(_Loaded, found).problems)
 
 
@@ -214,8 +216,6 @@ def _load_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
     found = []
     refusal = Refused("it opens a connection when it is imported.", hint="Connections are the runner's: use db.")
     for migration in migrations:
-        if migration.flavour == SCRIPT or migration.revision is not None:  # reading a tree has loaded its revisions
-            continue
         try:
             with no_second_connection(lambda _: refusal):
                 execute.load(migration)

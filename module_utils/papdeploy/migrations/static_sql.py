@@ -1,4 +1,5 @@
-"""The SQL of a migration as far as its source tells, without running anything.
+"""The SQL of a migration as far as its source tells, without running anything; a revision of an Alembic tree is run
+where it reaches nothing (``alembic.offline``).
 
 It is exact only where ``upgrade(db)`` is a straight line of ``db.execute`` calls with constant text; wherever the
 migration asks the database, branches, or computes, the answer says that it is a guess and why.
@@ -72,13 +73,22 @@ class _Unknown(Exception):
     """An expression whose value the source alone does not give."""
 
 
+def prepare(migrations: Sequence[MigrationFile], function: str = "upgrade") -> None:
+    """Read the revisions of an Alembic tree together: each needs a process, and one will do for all."""
+    revisions = [migration for migration in migrations if migration.revision is not None]
+    if revisions:
+        from .alembic import offline
+
+        offline.read(revisions, function)
+
+
 def sql_of(migration: MigrationFile, function: str = "upgrade") -> StaticSql:
     """The SQL that ``function`` of ``migration`` seems to send."""
     if migration.revision is not None:
         from .alembic import offline
 
-        sent, why = offline.sql_of(migration, function)
-        return StaticSql([text for text, _ in sent], [why] if why else [], [line for _, line in sent])
+        sent = offline.sent_by(migration, function)
+        return StaticSql([*sent.statements], [sent.why] if sent.why else [], [*sent.lines])
     tree = migration.tree
     if migration.flavour == SCRIPT:
         script = StaticSql(reasons=["a legacy script; this is the SQL text found in it"])

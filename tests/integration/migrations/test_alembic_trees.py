@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -13,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from papdeploy.core import alone
 from papdeploy.core.errors import PapError, Refused, Unavailable
 from papdeploy.databases import version_tables
 from papdeploy.databases.psql import Conninfo, Database
+from papdeploy.migrations.alembic import offline
+from papdeploy.migrations.alembic.declaration import Declaration
+from papdeploy.migrations.authoring import lint
 from papdeploy.rehearsal import copies, sampling
 from papdeploy.schema import CheckOptions, compare, describe
 from papdeploy.schema.catalog.connect import open_session
 from papdeploy.sites.host import HostSite
 from support import ROOT
-from support.alembic_trees import Project, asynchronous, call, forty, full_stack, grown, made
+from support.alembic_trees import Project, asynchronous, call, forty, full_stack, grown, inside, made
 from support.migration_runner import migration
 from support.postgres_servers import Server
 
@@ -217,6 +222,140 @@ def test_plan(server: Server, database: str, tree: Project) -> None:
     assert "-- a1 (in the transaction): Do a1." in plan["text"]
 
 
+# What a revision or env.py does beside SQL; a file beside it would be changed, or the server's port {port} be reached.
+_CONNECT = "import socket\nsocket.create_connection(('127.0.0.1', {port}), 5).close()"
+OUTWARD = {
+    "a program": ("import subprocess\nsubprocess.run(['sh', '-c', 'echo new > marker; rm kept'])", r"starts a program \(sh\)"),
+    "a program of psql": ("import os, subprocess\nsubprocess.run(['psql', os.environ['DATABASE_URL'], '-c', 'CREATE TABLE marker ()'])",
+                          r"starts a program \(psql\)"),
+    "swallowed": ("import os\ntry:\n    os.system('touch marker')\nexcept Exception:\n    raise ValueError('it failed')",
+                  r"starts a program \(touch\)"),
+    "a socket": (_CONNECT, r"opens a connection \(127.0.0.1:{port}\)"),
+    "HTTP": ("import urllib.request\nurllib.request.urlopen('http://127.0.0.1:{port}/secret')", r"opens a connection \(127.0.0.1:{port}\)"),
+    "a driver": ("import os, psycopg2\npsycopg2.connect(os.environ['DATABASE_URL'].replace('+psycopg2', ''))",
+                 r"opens a connection \(psycopg2.connect\)"),
+}  # fmt: skip
+CHANGES = {
+    "a file": ("open('marker', 'w').close()", r"it writes a file \(marker\), which is not done to read its SQL"),
+    "a file removed": ("import os\nos.remove('kept')", r"it removes a file \(kept\)"),
+    "a folder removed": ("import shutil\nshutil.rmtree('.', ignore_errors=True)", r"it removes files"),
+    "by the C library": ("import ctypes\nassert ctypes.CDLL(None).system(b'echo new > marker && rm kept') == 0", "AssertionError"),
+    "the process": ("import os\nos._exit(0)", r"os._exit\(0\) was called"),
+    "without end": ("while True:\n    pass", "it did not end within 0.5 s"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        found.setblocking(False)
+        yield found
+
+
+def untouched(server: Server, database: str, tree: Project, listener: socket.socket) -> None:
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+    assert (tree.folder / "kept").read_text() == "kept" and not (tree.folder / "marker").exists()
+    assert server.sql("SELECT to_regclass('marker')", database) == [(None,)]
+
+
+def test_what_revisions_do_beside_sql_is_not_done_to_read_it(
+    server: Server, database: str, tree: Project, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offline, "_EACH_S", 0.5)
+    port = listener.getsockname()[1]
+    (tree.folder / "kept").write_text("kept")
+    plain(tree)
+    expected = {}
+    for number, (does, told) in enumerate([*OUTWARD.values(), *CHANGES.values()]):
+        name = tree.revision(f"wild{number}", "op.execute('SELECT 1')\n" + does.format(port=port))
+        expected[name] = re.compile(told.format(port=port))
+    tree.revision("last1", ADD.format("a"))
+    url = server.url(database)
+    call("status", tree, url)
+    call("apply", tree, url, dry_run=True)
+    plan = call("plan", tree, url)
+    assert plan["problems"] == [] and plan["sql"]["last1"]["exact"]
+    with inside(tree, url):
+        report = lint.run([], url=url, declared=Declaration("alembic.ini"))
+    unread = {each.file: each.message for each in report.live if each.rule == "unread-sql"}
+    assert len(unread) == len(expected)
+    for name, words in expected.items():
+        assert plan["sql"][name]["statements"] == ["SELECT 1"]
+        assert words.search(plan["sql"][name]["why"]), name
+        assert any(file.endswith(f"_{name}.py") and words.search(message) for file, message in unread.items()), name
+    untouched(server, database, tree, listener)
+
+
+@pytest.mark.parametrize(
+    ("does", "told", "in_env"), [(*case, number % 2 == 0) for number, case in enumerate(OUTWARD.values())], ids=OUTWARD
+)
+def test_what_a_tree_does_when_it_is_read_is_refused(
+    server: Server, database: str, tree: Project, listener: socket.socket, does: str, told: str, in_env: bool
+) -> None:
+    port = listener.getsockname()[1]
+    (tree.folder / "kept").write_text("kept")
+    plain(tree)
+    if in_env:
+        tree.env_py.write_text(f"{does.format(port=port)}\n{tree.env_py.read_text()}")
+    else:
+        tree.revision("wild1", "pass", head=does.format(port=port))
+    looks: list[tuple[str, dict[str, Any]]] = [("status", {}), ("plan", {}), ("apply", {"dry_run": True})]
+    for name, request in [*looks, ("apply", {})]:
+        with pytest.raises(Refused, match=f"The Alembic tree {told.format(port=port)} when it is read") as refusal:
+            call(name, tree, server.url(database), **request)
+        problems = [each["kind"] for each in refusal.value.data.get("problems", [])]
+        assert problems == (["import"] if (name, request) in looks else [])
+    untouched(server, database, tree, listener)
+
+
+def test_a_tree_that_ends_its_process_is_refused(server: Server, database: str, tree: Project) -> None:
+    tree.env_py.write_text("import os\nos._exit(0)\n")
+    with pytest.raises(Refused, match=r"The Alembic tree of alembic.ini cannot be read: its process ended by itself"):
+        call("plan", tree, server.url(database))
+
+
+def test_reading_a_tree_keeps_from_it_what_it_can_do_without(server: Server, database: str, tree: Project) -> None:
+    """The linker is asked for libraries, an event loop has a socket of its own, and a server may be away."""
+    first = "import asyncio, ctypes.util, logging.handlers\nassert ctypes.util.find_library('c')\nasyncio.run(asyncio.sleep(0))\n"
+    away = "try:\n    import socket\n    socket.create_connection(('127.0.0.1', 1))\nexcept OSError:\n    pass\n"
+    tree.env_py.write_text(f"{first}{away}{tree.env_py.read_text()}")
+    plain(tree)
+    assert [each["identity"] for each in call("plan", tree, server.url(database))["pending"]] == ["base1"]
+    assert call("apply", tree, server.url(database))["changed"]
+
+
+def test_a_tree_is_read_in_one_process_and_run_in_another(
+    server: Server, database: str, tree: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain(tree, *(f"a{number}" for number in range(8)))
+    began: list[float] = []
+    really = alone.run
+
+    def run(work: alone.Work, seconds: float, **more: Any) -> Any:
+        began.append(seconds)
+        return really(work, seconds, **more)
+
+    monkeypatch.setattr(alone, "run", run)
+    call("plan", tree, server.url(database))
+    assert len(began) == 2
+    with inside(tree, server.url(database)):
+        lint.run([], url=server.url(database), declared=Declaration("alembic.ini"))
+    assert len(began) == 4
+
+
+def test_where_nothing_can_be_confined_no_revision_is_run_for_its_sql(
+    server: Server, database: str, tree: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone, "confine", lambda _: "no such filter")
+    plain(tree)
+    tree.revision("wild1", "open('marker', 'w').close()")
+    plan = call("plan", tree, server.url(database))
+    assert plan["sql"]["base1"] == {"statements": [], "exact": False, "why": "not read: cannot be confined here"}
+    assert "-- a guess: not read: cannot be confined here" in plan["text"]
+    assert not (tree.folder / "marker").exists()
+
+
 ENV = """
 from alembic import context
 config = context.config
@@ -270,7 +409,7 @@ def test_refused_in_words(server: Server, database: str, tmp_path: Path, tree: P
     tree.env_py.write_text(
         "import os, psycopg2\npsycopg2.connect(os.environ['DATABASE_URL'].replace('+psycopg2', ''))\n"
     )
-    with pytest.raises(Refused, match="The Alembic tree opens a connection when it is read"):
+    with pytest.raises(Refused, match=r"The Alembic tree opens a connection \(psycopg2.connect\) when it is read"):
         call("status", tree, server.url(database))
     tree.env_py.write_text(ENV.format(first="", offline="", online=""))
     tree.revision("base1", "pass")
@@ -520,7 +659,7 @@ def test_a_tree_that_is_not_whole(server: Server, database: str, tree: Project) 
     for path in tree.versions.glob("*.py"):
         path.unlink()
     tree.revision("wild1", "pass", head="import psycopg2\npsycopg2.connect('')")
-    with pytest.raises(Refused, match="The Alembic tree opens a connection when it is read"):
+    with pytest.raises(Refused, match=r"The Alembic tree opens a connection \(psycopg2.connect\) when it is read"):
         call("status", tree, server.url(database))
 
 

@@ -11,6 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from .declaration import Declaration
 
+
+@dataclass(frozen=True)
+class Sent:
+    """What a function of a revision sends when it is run without a database, and from which line; ``why`` that may not
+    be all."""
+
+    statements: tuple[str, ...] = ()
+    lines: tuple[int, ...] = ()
+    why: str = ""
+
+
 if TYPE_CHECKING:
     from .environment import Learned
 
@@ -25,6 +36,7 @@ class Home:
     script: Any = field(repr=False)
     learned: Learned = field(repr=False)
     context: list[Any] = field(default_factory=list, repr=False, compare=False)  # the one of a run, once there is one
+    sent: dict[tuple[str, str], Sent] = field(default_factory=dict, repr=False, compare=False)  # by id and function
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

@@ -11,15 +11,22 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Optional, cast
 
-from ...core.errors import PapError, Refused, Unavailable
+from ...core import alone
+from ...core.errors import DeadlineExceeded, PapError, Refused, Unavailable, from_dict
+from ...core.plain_json import JsonObject
+from ...core.records import read as read_record
+from ...core.records import whole
 from ...core.redact import Redactor
 from ..files import MigrationFile
-from ..run.connection_guard import no_second_connection
+from ..problems import Problem
+from ..run import way_out
 from .declaration import LAST, Declaration
 from .home import Home
 from .revision import read
+
+_LOAD_S = 100.0
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,43 @@ class Tree:
         return found
 
 
+@dataclass(frozen=True)
+class _Tried:
+    failed: Optional[dict[str, Any]] = None
+
+
+def try_to_load(declaration: Declaration) -> None:
+    """Load the tree where it reaches nothing, programs and libraries in C included. Raises what ``load`` does, for what
+    fails there too, with the problem for a plan. Where nothing can be confined, the guard of ``load`` has to do."""
+
+    def work() -> JsonObject:
+        try:
+            load(declaration)
+        except PapError as error:
+            return {"failed": error.as_dict()}
+        return {}
+
+    try:
+        failed = read_record(_Tried, alone.run(work, _LOAD_S)).failed
+    except alone.CannotConfine:
+        return
+    except (DeadlineExceeded, Unavailable) as error:
+        failed = Refused(
+            f"The Alembic tree of {declaration.ini} cannot be read: {error.message}",
+            hint="See that `alembic history` works in this release, and ends.",
+        ).as_dict()
+    if failed is not None:
+        found = from_dict(failed)
+        found.hint = f"{found.hint} It was loaded where it reaches nothing: no server, no other process."
+        found.data["problems"] = whole([Problem("import", declaration.ini, found.message, found.hint)])
+        raise found
+
+
 def load(declaration: Declaration) -> Tree:
-    """The tree of the release whose folder this process is in. Raises Refused for one that cannot be run, and
-    Unavailable where there is no Alembic."""
+    """The tree of the release whose folder this process is in: env.py and all revisions are imported in this process,
+    with its environment, while it has no way out that Python knows (``way_out.none_at_all``). Files they may write.
+
+    Raises Refused for a tree that cannot be run or wants out, and Unavailable where there is no Alembic."""
     try:
         from alembic.script import ScriptDirectory
 
@@ -71,7 +112,7 @@ def load(declaration: Declaration) -> Tree:
         )
     before = Path.cwd()
     try:
-        with refusing(declaration), _confined():
+        with refusing(declaration), _reading():
             config = _config(declaration, ini)
             os.chdir(_home(config, ini))
             seen = len(sys.path)
@@ -85,8 +126,11 @@ def load(declaration: Declaration) -> Tree:
         os.chdir(before)
 
 
-def with_tree(declaration: Declaration, dated: Sequence[MigrationFile]) -> list[MigrationFile]:
-    """The revisions of the tree and the migrations with dates, in the declared order."""
+def with_tree(declaration: Declaration, dated: Sequence[MigrationFile], *, only_look: bool) -> list[MigrationFile]:
+    """The revisions of the tree and the migrations with dates, in the declared order. To ``only_look``, the tree is
+    loaded on trial first."""
+    if only_look:
+        try_to_load(declaration)
     revisions = load(declaration).files
     names = {each.identity for each in revisions}
     both = next((each.identity for each in dated if each.identity in names), "")
@@ -105,17 +149,24 @@ def of(files: Sequence[MigrationFile]) -> Tree | None:
 
 
 @contextlib.contextmanager
-def _confined() -> Iterator[None]:
-    """While a tree is read, it connects to nothing, and what it prints is not our answer."""
+def _reading() -> Iterator[None]:
+    """While a tree is read, it reaches nothing, and what it prints is not our answer."""
+    with way_out.none_at_all() as tried, contextlib.redirect_stdout(sys.stderr):
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            if not tried or not _from_reaching_out(error):
+                raise
+            raise Refused(
+                f"The Alembic tree {tried[-1]} when it is read, or in the offline branch of its env.py.",
+                hint="Do that only where context.is_offline_mode() is false, as the env.py of Alembic's template does.",
+            ) from error
 
-    def refuse(how: str) -> Refused:
-        return Refused(
-            f"The Alembic tree opens a connection when it is read, or in the offline branch of its env.py ({how}).",
-            hint="Connect only where context.is_offline_mode() is false, as in the env.py of Alembic's template.",
-        )
 
-    with no_second_connection(refuse), contextlib.redirect_stdout(sys.stderr):
-        yield
+def _from_reaching_out(error: Optional[BaseException]) -> bool:
+    while error is not None and not isinstance(error, way_out.ReachedOut):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _config(declaration: Declaration, ini: Path) -> Any:

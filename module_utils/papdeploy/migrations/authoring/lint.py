@@ -105,7 +105,7 @@ def run(
     """
     import os
 
-    migrations = everything = loading.from_folders(folders, declared)
+    migrations = everything = loading.from_folders(folders, declared, only_look=True)
     url = url or os.environ.get("DATABASE_URL")
     sizes: Optional[dict[str, TableSize]] = None
     version = 0
@@ -157,6 +157,7 @@ def judge(
     report = Report(files=len(migrations), sizes_known=sizes is not None)
     fresh: set[str] = set()
     located: list[Located] = []
+    static_sql.prepare(migrations)
     for migration in migrations:
         ran = (recorded or {}).get(migration.identity, [])
         found = _located(migration, ran)
@@ -201,7 +202,16 @@ def _squeezed(text: str) -> str:
 
 def _parse_notes(migration: MigrationFile) -> list[Finding]:
     """Say so where the SQL cannot be read whole: what was not read was not judged."""
-    unread = [text for text in static_sql.sql_of(migration).statements if text.startswith("-- line ")]
+    found = static_sql.sql_of(migration)
+    if migration.revision is not None and not found.exact:
+        return [
+            Finding(
+                "unread-sql", "note", _file(migration), max(found.lines, default=1),
+                f"not all of its SQL could be judged: {'; '.join(found.reasons)}",
+                "plan --scratch-url shows the true SQL",
+            )
+        ]  # fmt: skip
+    unread = [text for text in found.statements if text.startswith("-- line ")]
     if not unread:
         return []
     line = int(unread[0].split()[2].rstrip(":"))

@@ -38,6 +38,7 @@ def plan(
         ran = record_on(scratch, files, options or RunOptions(), live)
     rest = [migration for migration in state.pending if migration.identity not in ran]
     transaction = (options or RunOptions()).transaction
+    static_sql.prepare(state.pending)
     return planning.Plan(
         state,
         {**ran, **{migration.identity: static_sql.sql_of(migration).planned() for migration in rest}},
