@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from ..core import http
 from ..core.errors import PapError, Refused
 from ..core.plain_json import Json
-from ..core.records import plain, read
+from ..core.records import plain, read, whole
 from ..core.secret_names import secrets_of_requests, shown_query
 
 JSON_TYPE = "application/json"
@@ -109,8 +109,9 @@ class SmokeSecrets:
 
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
-    login_fields: Mapping[str, Json] = field(default_factory=dict, repr=False)
-    headers: Mapping[str, object] = field(default_factory=dict, repr=False)
+    login_fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    endpoints: tuple[Any, ...] = field(default=(), repr=False)
 
 
 NO_SECRETS = SmokeSecrets()
@@ -169,7 +170,8 @@ class SmokeConfig:
         return self.login == "cookie"
 
     def kept_apart(self) -> SmokeSecrets:
-        return SmokeSecrets(self.password, self.token, self.login_fields, self.headers)
+        reads = tuple(whole(item) for item in self.declared if item.only_reads)  # the watch asks no other
+        return SmokeSecrets(self.password, self.token, self.login_fields, self.headers, reads)
 
     def of_before(self) -> SmokeConfig:
         """The same for the API of before the deploy, of which is asked only what it answered then."""

@@ -29,7 +29,7 @@ from ..releases.parts import Check
 from .api_client import ANONYMOUS, FORM_TYPE, JSON_TYPE, NOTHING, Answer, Session, SmokeConfig, at, request
 
 BY_REQUEST = ("json", "form", "cookie")  # those that send a login
-PROVES_WHO = ("login", "authenticated call")  # the checks that fail where the user or the key is not in the database
+PROVES_WHO = ("login", "authenticated call")  # the first of these checks fails where the user or key is not known
 REFUSED = (400, 401, 403, 422)  # how APIs answer a login that is wrong, if not with 200 and an error in words
 _TOO_OFTEN = 429
 _REDIRECTS = range(300, 400)
@@ -261,6 +261,11 @@ def _wrong_refused(config: SmokeConfig) -> Check:
     return check("wrong password refused", refused, answer, "it was let in")
 
 
+def refuses(first: Check) -> bool:
+    """Whether the first check failed as it does where the API does not know the user or the key, and works well."""
+    return first.name in PROVES_WHO and not first.problem and (200 <= first.status < 400 or first.status in REFUSED)
+
+
 def _is_refused(config: SmokeConfig, answer: Answer) -> bool:
     return answer.status in (401, 403) or (config.in_cookie and answer.status in _REDIRECTS and not answer.problem)
 
@@ -270,7 +275,7 @@ def check(name: str, ok: bool, answer: Answer, otherwise: str = "", sent: str = 
     ok = ok and not answer.problem
     what = otherwise if not answer.problem and answer.status < 400 and otherwise else answer.said
     detail = "" if ok else f"{what} ({sent})" if sent else what
-    return Check(name, ok, answer.status, answer.ms, detail)
+    return Check(name, ok, answer.status, answer.ms, detail, answer.problem)
 
 
 def log_out(config: SmokeConfig, session: Session) -> Optional[Check]:

@@ -228,6 +228,8 @@ def worse(item: Endpoint, old: Optional[Endpoint]) -> str:
     nothing is."""
     if item.unmet:
         return item.unmet
+    if old and old.declared and not item.declared:  # of the API of before only that is asked which it answered
+        item = replace(item, declared=old.declared)
     if _rank(item) > (_rank(old) if old else 0):
         return _said(item) + (f", was {_said(old).removeprefix('status ')}" if old else "")
     lost = missing(old.shape, item.shape) if old and _rank(old) == _rank(item) == 0 else []

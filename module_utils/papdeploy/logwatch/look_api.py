@@ -135,20 +135,21 @@ def _with_endpoints(
 ) -> Look:
     old = {item.path: item for item in before.endpoints}
     asked: list[Asked] = []
+    late: tuple[NotLooked, ...] = ()
     items = _looked_at(config)
     for number, item in enumerate(items):
         left = limit - time.monotonic()
         if left <= 0:
-            names = ", ".join(late.name for late in items[number:])
-            late = NotLooked(names, f"the answers before took {ALL_S:g} s together")
-            return replace(found, endpoints=tuple(asked), not_looked=(late,))
+            names = ", ".join(item.name for item in items[number:])
+            late = (NotLooked(names, f"the answers before took {ALL_S:g} s together"),)
+            break
         seconds = min(left, config.request_deadline_s)
         answered, answer = smoke.look_at(config, item, session, seconds)
         asked.append(replace(_asked(item.name, answer, seen), worse=smoke.worse(answered, old.get(item.name))))
     ended = login.log_out(config, session)
     if ended and not ended.ok:
         asked.append(Asked(f"POST {config.logout_path}", ended.status, ended.ms, worse=ended.detail))
-    return replace(found, endpoints=tuple(asked))
+    return replace(found, endpoints=tuple(asked), not_looked=late)
 
 
 def _looked_at(config: SmokeConfig) -> list[Declared]:

@@ -9,7 +9,7 @@ from typing import Callable, Optional
 
 from ..app import smoke
 from ..app.api_client import SmokeConfig, request
-from ..app.login import PROVES_WHO
+from ..app.login import refuses
 from ..app.process_sockets import ProcessSockets
 from ..app.smoke import SmokeFailed
 from ..app.stack import Stack
@@ -171,8 +171,9 @@ def _judged(tried: Tried, error: SmokeFailed, rows: bool) -> Tried:
     found = recorded(FailureData, error.data).smoke or Smoke()
     failed = [check for check in found.checks if not check.ok]
     tried = replace(tried, checks=found.checks, endpoints=found.endpoints)
-    if not rows and all(check.name in PROVES_WHO and check.status < 500 for check in failed):
-        return replace(tried, why="the smoke user is missing from the copy, so no login was tried")
+    if not rows and failed == list(found.checks[:1]) and refuses(failed[0]):
+        refused = f"the {failed[0].name} was refused (status {failed[0].status})"
+        return replace(tried, why=f"{refused}, as where the smoke user is missing from the copy, so it proves nothing")
     why = "; ".join(f"{check.name}: {check.detail}" for check in failed)
     return replace(tried, works=False, why=why)
 

@@ -202,13 +202,14 @@ class Removal:
 
 @dataclass(frozen=True)
 class Check:
-    """One step of the login smoke test."""
+    """One step of the login smoke test. ``problem``: what was wrong with the answer itself."""
 
     name: str = ""
     ok: bool = False
     status: int = 0
     ms: float = 0.0
     detail: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,14 @@ import yaml
 from papdeploy.app import login, smoke
 from papdeploy.app.api_client import NOTHING, SmokeConfig, at, refuse_unsound
 from papdeploy.core.errors import Refused
+from papdeploy.core.records import whole
+from papdeploy.logwatch import look_api
+from papdeploy.logwatch.confidential import Confidential, from_text
 from papdeploy.logwatch.look_api import Before, look
 from papdeploy.phases.login_smoke_test import _result
+from papdeploy.rehearsal import trials
+from papdeploy.releases.parts import Check, Smoke
+from papdeploy.releases.rehearsed import Tried
 from support import ROOT, login_apps
 from support.login_apps import KEY, PASSWORD, SETTINGS, USER, Faults
 
@@ -121,6 +127,13 @@ def test_a_session_is_ended_where_the_api_can(service: Service) -> None:
     assert "logout: status 404 (POST /nowhere)" in failed.message
 
 
+@pytest.mark.parametrize("service", [login_apps.json], ids=name, indirect=True)
+def test_a_look_that_has_no_time_left_ends_its_session_too(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_api, "ALL_S", 0.0)
+    found = look(service.config, Before(), [], "2026-11-30T10:00:00Z")
+    assert found.not_looked[0].what == "/api/me, /items" and service.faults.open_sessions == set()
+
+
 @pytest.mark.parametrize(
     ("service", "changed", "advice"),
     [
@@ -156,6 +169,52 @@ def test_what_is_declared_of_an_endpoint_must_be_so(service: Service) -> None:
         assert not smoke.run(replace(config, endpoints=(wrong,)).of_before()).failed
     asked = look(config, Before(), [], "2026-11-30T10:00:00Z")
     assert [one.path for one in asked.endpoints] == ["/session", "/items", "/nowhere"]  # nothing is written again
+
+
+@pytest.mark.parametrize("service", [login_apps.double_submit], ids=name, indirect=True)
+def test_a_declared_refusal_is_none_of_the_api_of_before_either(service: Service) -> None:
+    """In the rehearsal, and after a rollback, the old API is held against what it answered."""
+    config = replace(service.config, endpoints=({"path": "/nowhere", "status": 404}, {"path": "/items", "status": 200}))
+    before = smoke.baseline(config).endpoints or ()
+    assert not smoke.run(config.of_before(), before).failed
+    gone = replace(config, endpoints=("/nowhere", "/items/x")).of_before()
+    with pytest.raises(smoke.SmokeFailed, match="GET /items/x: status 404, was 200"):
+        smoke.run(gone, [before[0], replace(before[1], path="/items/x")])
+
+
+@pytest.mark.parametrize(
+    ("check", "unknown"),
+    [
+        (Check("login", status=401), True),
+        (Check("login", status=200), True),
+        (Check("login", status=303), True),
+        (Check("login", status=404), False),
+        (Check("login", status=500), False),
+        (Check("login", status=0, problem="closed"), False),
+        (Check("login", status=200, problem="its body is no JSON"), False),
+        (Check("authenticated call", status=403), True),
+        (Check("no token refused", status=200), False),
+        (Check("GET /items", status=401), False),
+    ],
+)
+def test_only_a_refusal_of_who_asks_proves_nothing_on_a_copy_without_rows(check: Check, unknown: bool) -> None:
+    error = smoke.SmokeFailed("x", smoke=whole(Smoke((check,))))
+    tried = trials._judged(Tried(), error, rows=False)
+    assert (tried.works is None) == unknown and ("missing from the copy" in tried.why) == unknown
+    assert trials._judged(Tried(), error, rows=True).works is False
+
+
+def test_a_login_that_worked_and_an_authenticated_call_that_did_not_are_a_failure() -> None:
+    checks = (Check("login", True, 200), Check("authenticated call", False, 401))
+    assert trials._judged(Tried(), smoke.SmokeFailed("x", smoke=whole(Smoke(checks))), rows=False).works is False
+
+
+def test_what_may_be_secret_comes_back_whole_from_its_file() -> None:
+    endpoints = ("/items?key=s3cret", {"path": "/search", "method": "POST", "body": {"password": "p"}})
+    made = SmokeConfig("", "u", "p", login_fields={"scope": ["a"], "n": 1}, headers={"X": 1}, endpoints=endpoints)
+    kept = from_text(Confidential(smoke=made.kept_apart()).text()).smoke
+    assert replace(SmokeConfig("", "u"), **vars(kept)).declared == made.declared[:1]
+    assert (kept.login_fields, kept.headers, kept.password) == ({"scope": ["a"], "n": 1}, {"X": 1}, "p")
 
 
 @pytest.mark.parametrize(
