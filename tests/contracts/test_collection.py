@@ -52,5 +52,5 @@ def test_nothing_is_left_of_the_other_layout(installed: Path) -> None:
         *(place / "plugins/modules").glob("*.py"),
     ]:
         text = path.read_text()
-        for name in ("ansible.module_utils.pap_module", "lookup('pap_", "../module_utils", 'get("pap_'):
+        for name in ("ansible.module_utils.pap_module", "lookup('pap_", "../module_utils", 'loader.get("pap_'):
             assert name not in text, f"{path.relative_to(place)}: {name}"

@@ -162,7 +162,7 @@ def test_options_and_values_are_marked_as_such(path: Path, documented: dict[str,
 
 
 # Choices whose names are also keys of a dictionary, or parts of the product, which C() is for.
-KEYS = {"backup", "image", "release", "restore", "schema", "stack", "who"}
+KEYS = {"backup", "image", "json", "release", "restore", "schema", "stack", "who"}
 
 
 def valid(stem: str, params: dict[str, Any], specs: dict[str, Any]) -> list[str]:

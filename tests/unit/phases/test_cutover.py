@@ -10,14 +10,13 @@ from typing import Any
 
 import jinja2
 import pytest
-import yaml
 from papdeploy.app.stack import Stack
 from papdeploy.core.errors import Refused, TakenOver
 from papdeploy.core.processes import boot_id
 from papdeploy.phases import activate
 from papdeploy.releases.journal import State
 from papdeploy.releases.run import Run
-from support import ROOT
+from support.deploy_playbook import steps_of_a_deploy
 from support.journals import entries
 
 ME = Run(user="me", host=socket.gethostname(), pid=os.getpid(), boot=boot_id())
@@ -34,9 +33,7 @@ UNUSED: Any = None  # neither the database nor the API may be asked
     ],
 )
 def test_a_hook_between_migrate_and_activate_is_run_there(hooks: dict[str, str], takes_over: str) -> None:
-    play = yaml.safe_load((ROOT / "playbooks" / "deploy.yml").read_text())[1]
-    block = next(task["block"] for task in play["tasks"] if "block" in task)
-    variables = next(task["vars"] for task in block if task["name"].startswith("Migrate"))
+    variables = next(task["vars"] for task in steps_of_a_deploy() if task["name"].startswith("Migrate"))
     assert jinja2.Environment(autoescape=False).from_string(variables["migrate_take_over"]).render(hooks) == takes_over
 
 

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from papdeploy.core.errors import DeadlineExceeded, Refused
 from papdeploy.phases.deadlines import DEFAULTS, deadline
 from papdeploy.releases.journal import State
 from papdeploy.releases.run import Run
-from support import ROOT
+from support.deploy_playbook import steps_of_a_deploy
 from support.journals import entries
 
 
@@ -51,9 +50,5 @@ def test_a_phase_that_is_none_is_refused() -> None:
 
 
 def test_every_phase_of_the_deploy_has_one() -> None:
-    phases = [
-        task["vars"]["pap_phase"]
-        for task in yaml.safe_load((ROOT / "playbooks" / "deploy.yml").read_text())[1]["tasks"][2]["block"]
-        if "pap_phase" in task.get("vars", {})
-    ]
+    phases = [task["vars"]["pap_phase"] for task in steps_of_a_deploy() if "pap_phase" in task.get("vars", {})]
     assert len(phases) == 8 and set(phases) <= set(DEFAULTS)
