@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from . import ROOT
+from support import ROOT
 
 
 def steps_of_a_deploy() -> list[dict[str, Any]]:
