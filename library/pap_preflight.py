@@ -23,9 +23,9 @@ attributes:
   check_mode:
     support: full
     description: >-
-      Measures that no row of the live database is written; a scratch database without rows is made and dropped. Then
-      logs in to the live API as the deploy would, also with a wrong password. The API writes what a login writes, which
-      is noted in the journal of the release in force.
+      Measures that no row of the live database is written; a scratch database without rows is made and dropped. With
+      O(try_login) it then logs in to the live API as the deploy would, also with a wrong password. The API writes what
+      a login writes, which is noted in the journal of the release in force.
   diff_mode:
     support: full
     description: The pending SQL, the schema's differences now and after, the API's version.

@@ -102,6 +102,7 @@ PHASE: dict[str, dict[str, dict[str, Any]]] = {
         "allow_drift": {"type": "bool", "default": False},
         "allow_out_of_order": {"type": "bool", "default": False},
         "allow_failing_login": {"type": "bool", "default": False},
+        "try_login": {"type": "bool", "default": False},
         "force": {"type": "bool", "default": False},
         "proof": {"type": "str", "choices": ["", "full", "schema", "none"], "default": ""},
         "rehearse": {"type": "bool", "default": False},

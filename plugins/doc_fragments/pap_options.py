@@ -20,6 +20,12 @@ options:
     description: >-
       Go on although the login smoke test fails at the API that runs now: the user is made by this deploy, or the
       login is what it mends.
+  try_login:
+    type: bool
+    default: false
+    description: >-
+      In a plan, log in as the deploy would, also with a wrong password. The API writes what a login writes, which a
+      plan does not do by itself.
   force:
     type: bool
     default: false

@@ -29,6 +29,14 @@ def look(stack: Stack, found: Findings, allow_failing: bool) -> str:
     return line(before)
 
 
+def not_tried(stack: Stack) -> tuple[list[str], str]:
+    """The line of a plan that does not log in."""
+    if stack.smoke_settings.get("login") == "none":
+        return [], ""
+    line = "login: not tried, because a login writes; -e preflight_try_login=true tries it in the plan"
+    return [line], ""
+
+
 def tried(stack: Stack, found: Findings, allow_failing: bool) -> tuple[list[str], str]:
     """The baseline of a plan as a line, or why the deploy would be refused."""
     try:

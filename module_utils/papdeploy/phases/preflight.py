@@ -55,6 +55,7 @@ class Options:
     allow_drift: bool = False
     allow_out_of_order: bool = False
     allow_failing_login: bool = False
+    try_login: bool = False
     force: bool = False
     blindness: str = ""
     watch: Mapping[str, Any] = field(default_factory=dict)
@@ -103,7 +104,12 @@ def run(
         lines.append(f"nothing to deploy: {findings.running.label} runs, no migration is pending, {findings.schema}")
     elif predicted is not None:
         # After the measurement, because a login writes.
-        login, fails = login_baseline.tried(stack, findings, options.allow_failing_login)
+        told_to = options.try_login
+        login, fails = (
+            login_baseline.tried(stack, findings, options.allow_failing_login)
+            if told_to
+            else login_baseline.not_tried(stack)
+        )
         lines += [*predicted.lines, *login, live.sentence]
         predicted = replace(predicted, fails=" ".join(filter(None, (predicted.fails, fails))))
     else:

@@ -169,6 +169,10 @@ def test_a_smoke_user_that_cannot_log_in_is_refused_first(bench: Bench) -> None:
     assert "pap_smoke_password" in refused.value.hint and "preflight_allow_failing_login=true" in refused.value.hint
     assert bench.stack.state.releases() == []
     plan = look(bench, sources, check=True)
+    assert plan.would_fail == "" and any(
+        line.startswith("login: not tried, because a login writes;") for line in plan.pap.lines
+    )
+    plan = look(bench, sources, check=True, try_login=True)
     assert "login: status 401" in plan.would_fail and "a deploy would apply 1 migration" in "\n".join(plan.pap.lines)
     bench.stack = replace(right, smoke_settings={**right.smoke_settings, "me_path": "/nowhere"})
     with pytest.raises(preflight.Refused, match="authenticated call: status 500"):
