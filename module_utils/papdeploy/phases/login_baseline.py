@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..app import smoke
+from ..app.api_client import SmokeConfig
 from ..app.login import log_out
 from ..app.stack import Stack
 from ..core.errors import Refused
@@ -29,16 +30,17 @@ def look(stack: Stack, found: Findings, allow_failing: bool) -> str:
     return line(before)
 
 
-def not_tried(stack: Stack) -> tuple[list[str], str]:
-    """The line of a plan that does not log in."""
-    if stack.smoke_settings.get("login") == "none":
-        return [], ""
+def _not_tried(stack: Stack) -> list[str]:
+    if SmokeConfig("", **stack.smoke_settings).login == "none":
+        return []
     line = "login: not tried, because a login writes; -e preflight_try_login=true tries it in the plan"
-    return [line], ""
+    return [line]
 
 
-def tried(stack: Stack, found: Findings, allow_failing: bool) -> tuple[list[str], str]:
-    """The baseline of a plan as a line, or why the deploy would be refused."""
+def tried(stack: Stack, found: Findings, allow_failing: bool, told_to: bool) -> tuple[list[str], str]:
+    """The baseline of a plan as a line, or why the deploy would be refused. ``told_to``: else it does not log in."""
+    if not told_to:
+        return _not_tried(stack), ""
     try:
         return [
             f"{look(stack, found, allow_failing)} (a login writes: it was asked after the measurement that follows)"

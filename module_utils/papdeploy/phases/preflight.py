@@ -104,12 +104,7 @@ def run(
         lines.append(f"nothing to deploy: {findings.running.label} runs, no migration is pending, {findings.schema}")
     elif predicted is not None:
         # After the measurement, because a login writes.
-        told_to = options.try_login
-        login, fails = (
-            login_baseline.tried(stack, findings, options.allow_failing_login)
-            if told_to
-            else login_baseline.not_tried(stack)
-        )
+        login, fails = login_baseline.tried(stack, findings, options.allow_failing_login, options.try_login)
         lines += [*predicted.lines, *login, live.sentence]
         predicted = replace(predicted, fails=" ".join(filter(None, (predicted.fails, fails))))
     else:
