@@ -100,11 +100,11 @@ def inside(project: Project, url: str) -> Iterator[None]:
                 os.environ[key] = value
 
 
-def call(name: str, project: Project, url: str, declared: Any = None, **request: Any) -> Any:
+def call(name: str, project: Project, url: str, declared: Any = None, emit: Any = None, **request: Any) -> Any:
     """A call of the agent about the tree, in the release's folder, as it runs there."""
     with inside(project, url):
         return handlers.CALLS[f"migrations.{name}"](
-            {**project.request(url, **(declared or {})), **request}, lambda _: None
+            {**project.request(url, **(declared or {})), **request}, emit or (lambda _: None)
         )
 
 

@@ -141,6 +141,7 @@ class Ledger:
     exists: bool
     entries: tuple[Entry, ...]
     versions: tuple[str, ...] = ()  # the rows of Alembic's version table, where the release has a tree
+    unseen: str = ""  # a version table of the tree's name that the connection does not see, where it sees none
 
     @property
     def applied(self) -> dict[str, Entry]:
@@ -165,6 +166,17 @@ class Ledger:
             if entry.event == STARTED:
                 state[entry.identity] = entry
             else:
+                state.pop(entry.identity, None)
+        return state
+
+    @property
+    def unrecorded(self) -> dict[str, Entry]:
+        """The start of each migration outside a transaction that was never told to have been done, by identity."""
+        state: dict[str, Entry] = {}
+        for entry in self.entries:
+            if entry.event == STARTED:
+                state[entry.identity] = entry
+            elif entry.event != FAILED:
                 state.pop(entry.identity, None)
         return state
 

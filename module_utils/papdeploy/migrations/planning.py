@@ -251,7 +251,8 @@ def beside_versions(book: Ledger, files: Sequence[MigrationFile], query: ledger.
     from .alembic import tree, versions
 
     found = tree.of(files)
-    return replace(book, versions=versions.read(found.home, query)) if found else book
+    assert found is not None
+    return replace(book, versions=versions.read(found.home, query), unseen=versions.unseen(found.home, query))
 
 
 def status(connection: Any, files: Sequence[MigrationFile], options: Optional[RunOptions] = None) -> State:

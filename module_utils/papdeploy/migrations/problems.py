@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Problem:
     """A reason to refuse. ``kind``: edited, missing, out_of_order, requirement, import, check;
-    of an Alembic tree also version, downgraded, upgraded."""
+    of an Alembic tree also version, downgraded, upgraded, target."""
 
     kind: str
     identity: str

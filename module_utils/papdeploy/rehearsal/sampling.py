@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-from ..databases import content_digest, table_reader, version_tables
+from ..databases import content_digest, table_reader
 from ..databases.content_digest import queries
 from ..databases.psql import Database, Session, bind
 from ..databases.table_reader import Reader
+from ..sql import version_tables
 from ..sql.quoting import quote_ident, quote_literal
 
 _TABLES = f"""

@@ -195,8 +195,12 @@ def test_target(server: Server, database: str, tree: Project) -> None:
     with pytest.raises(Refused, match=r"Multiple head.*pap_target: heads"):
         call("apply", tree, url)
     assert {each["identity"] for each in call("apply", tree, url, {"target": "heads"})["applied"]} == {"a2", "b2"}
+    assert (
+        "Can't locate revision 'nothing'" in call("status", tree, url, {"target": "nothing"})["problems"][0]["message"]
+    )
     with pytest.raises(Refused, match="Can't locate revision 'nothing'"):
-        call("status", tree, url, {"target": "nothing"})
+        call("apply", tree, url, {"target": "nothing"})
+    call("revert", tree, url, {"target": "nothing"}, identities=["b2"])
 
 
 @pytest.mark.parametrize("order", ["first", "last"])
@@ -418,10 +422,18 @@ def test_refused_in_words(server: Server, database: str, tmp_path: Path, tree: P
         call("status", tree, server.url(database))
 
 
-def test_asyncpg_sends_percent_signs_as_they_are(server: Server, database: str, tree: Project) -> None:
+@pytest.mark.parametrize(
+    ("offline", "sign"), [("driver://", "%"), ("postgresql+asyncpg://", "%"), ("postgresql://", "%%")]
+)
+def test_asyncpg_sends_percent_signs_as_they_are(
+    server: Server, database: str, tree: Project, offline: str, sign: str
+) -> None:
+    """By the driver of env.py: the application may have another one."""
     plain(tree)
-    tree.revision("percent1", "op.get_bind().exec_driver_sql(\"CREATE TABLE p AS SELECT 'a%b' AS x, 7 % 4 AS n\")\n"
+    select = "SELECT 'a%b' AS x, 7 % 4 AS n".replace("%", sign)
+    tree.revision("percent1", f"op.get_bind().exec_driver_sql(\"CREATE TABLE p AS {select}\")\n"
                   "op.execute(\"INSERT INTO p SELECT '50%', 1 WHERE 'abc' LIKE 'a%'\")")  # fmt: skip
+    tree.env_py.write_text(ENV.format(first="", offline="", online="").replace('url="postgresql://', 'url="' + offline))
     call("apply", tree, server.url(database, "postgresql+asyncpg"))
     assert server.sql("SELECT * FROM p ORDER BY n DESC", database) == [("a%b", 3), ("50%", 1)]
 
@@ -430,6 +442,13 @@ def test_a_model_check_and_a_copy_know_the_version_table(server: Server, databas
     server.sql("CREATE SCHEMA s; CREATE TABLE a (id int); CREATE TABLE s.a (id int)", database)
     with open_session(server.url(database)) as session:
         empty = describe(session)
+    server.sql("CREATE TABLE s.more (version_num text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now(), by text);"
+               "CREATE TABLE s.documents (id serial PRIMARY KEY, version_num text NOT NULL);"
+               "CREATE TABLE s.parts (version_num text PRIMARY KEY, part text NOT NULL)", database)  # fmt: skip
+    with open_session(server.url(database)) as session:
+        found = compare(empty, describe(session), CheckOptions(schema="s"))
+    assert {item.object.rpartition(".")[2] for item in found if item.kind == "table_extra"} == {"documents", "parts"}
+    server.sql("DROP TABLE s.documents, s.parts", database)
     server.sql('CREATE TABLE "My v" (version_num varchar(32) PRIMARY KEY);'
                "CREATE TABLE s.versions (version_num varchar(255) NOT NULL); CREATE TABLE notes (version_num int)",
                database)  # fmt: skip
@@ -438,15 +457,86 @@ def test_a_model_check_and_a_copy_know_the_version_table(server: Server, databas
     assert [(item.kind, item.object) for item in found] == [("table_extra", "notes")]
     conninfo = Conninfo(database, server.host, server.port, server.user, server.password)
     live = Database(HostSite(), conninfo, str(server.bin_dir))
-    assert version_tables.patterns(live) == ['"public"."My v"', '"s"."versions"']
+    assert version_tables.patterns(live) == ['"public"."My v"', '"s"."more"', '"s"."versions"']
 
 
 def test_what_env_py_sends_beside_the_revisions_is_told(server: Server, database: str, tree: Project) -> None:
-    tree.env_py.write_text(ENV.format(first="", offline="", online="") + "        connection.execute('SET ROLE x')\n")
+    tree.env_py.write_text(ENV.format(first="", offline="", online="") + "        connection.execute('SELECT 1')\n")
     plain(tree)
     assert call("plan", tree, server.url(database))["notes"] == [
         "env.py sends SQL of its own where it connects (line 16): it is not run here."
     ]
+
+
+@pytest.mark.parametrize(
+    "sends",
+    [
+        "connection.execute(text('SET search_path TO app'))",
+        "connection.exec_driver_sql(f'set local search_path = {name}, public')",
+        "context.execute('SET search_path TO %s' % name)",
+        "connection.execute(\"SELECT set_config('search_path', 'app', false)\")",
+        "connection.execute('SET ROLE x')",
+    ],
+)
+def test_another_schema_or_role_that_env_py_sets_is_refused(
+    server: Server, database: str, tree: Project, sends: str
+) -> None:
+    tree.env_py.write_text(ENV.format(first="", offline="", online="") + f"        {sends}\n")
+    plain(tree)
+    with pytest.raises(Refused, match=r"env.py, line 16: env.py sends .* not run here"):
+        call("apply", tree, server.url(database))
+
+
+def test_versions_that_the_connection_does_not_see_are_told(server: Server, database: str, tree: Project) -> None:
+    plain(tree)
+    server.sql("CREATE SCHEMA app", database)
+    schema = server.url(database) + "?options=-csearch_path%3Dapp"
+    call("apply", tree, schema)
+    with pytest.raises(Refused, match=r"The versions are in app.alembic_version, which this connection does not see"):
+        call("apply", tree, server.url(database))
+    assert [each["kind"] for each in call("status", tree, server.url(database))["problems"]] == ["version"]
+    assert not call("apply", tree, schema)["changed"]
+
+
+ONLINE = "context.configure(connection=connection, version_table='v')"
+
+
+@pytest.mark.parametrize(
+    ("first", "offline", "online"),
+    {
+        "positional": ("", "", "context.configure(connection, version_table='v')"),
+        "options by name": ("MORE = {'version_table': 'v'}", "", "context.configure(connection=connection, **MORE)"),
+        "all by name": ("", "", "context.configure(**{'connection': connection, 'version_table': 'v'})"),
+        "computed in both": (
+            "def more(): return {'version_table': 'v'}", ", **more()", "context.configure(connection, **more())",
+        ),
+    }.values(),
+)  # fmt: skip
+def test_every_form_of_the_online_configure_is_heard(
+    server: Server, database: str, tree: Project, first: str, offline: str, online: str
+) -> None:
+    text = ENV.format(first=first, offline=offline, online=", version_table='v'")
+    tree.env_py.write_text(text.replace(ONLINE, online))
+    plain(tree, "a1")
+    call("apply", tree, server.url(database))
+    assert server.sql("SELECT version_num FROM v", database) == [("a1",)]
+
+
+@pytest.mark.parametrize(
+    ("online", "what"),
+    [
+        (", **more()", r"\*\*more\(\)"),
+        (", transaction_per_migration=f()", "transaction_per_migration"),
+        (", on_version_apply=f()", "on_version_apply"),
+    ],
+)
+def test_options_that_cannot_be_heard_are_refused(
+    server: Server, database: str, tree: Project, online: str, what: str
+) -> None:
+    tree.env_py.write_text(ENV.format(first="", offline="", online=online))
+    plain(tree)
+    with pytest.raises(Refused, match=rf"env.py, line \d+: {what} is computed where env.py connects"):
+        call("status", tree, server.url(database))
 
 
 def locations_in_env(tree: Project) -> None:
@@ -554,6 +644,89 @@ def test_rules_hold_in_revisions(server: Server, database: str, tree: Project, u
     assert server.sql("SELECT to_regclass('users')", database) == [(None,)]
 
 
+@pytest.mark.parametrize(
+    ("sends", "transactional"),
+    {
+        "a column": ("op.add_column('users', sa.Column('end', sa.Text))", True),
+        "a value": ("op.get_bind().execute(sa.text('SELECT :c'), {'c': 'commit'})", True),
+        "a row": ("op.bulk_insert(sa.table('users', sa.column('end')), [{'end': 'COMMIT'}])", True),
+        "sent": ("op.execute('COMMIT')", False),
+        "of the connection": ("op.get_bind().execute(\n    sa.text(\n        'end;'\n    )\n)", False),
+        "with options": ("op.execute(sa.text('commit').execution_options(a=1))", False),
+        "by a helper": ("helping.end(op)", False),
+        "a helper with a block": ("in_block(op)", False),
+        "a helper without": ("helping.nothing(op)", True),
+    }.values(),
+)
+def test_what_takes_a_revision_out_of_the_transaction(
+    server: Server, database: str, tree: Project, sends: str, transactional: bool
+) -> None:
+    (tree.folder / "helping.py").write_text(
+        "def end(op):\n    op.get_bind().exec_driver_sql('COMMIT')\n\ndef nothing(op):\n    print('commit')\n\n"
+        "def in_block(op):\n    with op.get_context().autocommit_block():\n        pass\n"
+    )
+    plain(tree)
+    tree.revision("sends1", sends, head="import helping\nfrom helping import in_block")
+    pending = call("status", tree, server.url(database))["pending"]
+    assert [each["transactional"] for each in pending] == [True, transactional]
+
+
+def test_a_block_that_was_not_foreseen_is_refused(server: Server, database: str, tree: Project) -> None:
+    (tree.folder / "hidden_block.py").write_text("def f(op):\n    op.get_context().autocommit_block().__enter__()\n")
+    plain(tree)
+    tree.revision("hidden1", "import hidden_block\nhidden_block.f(op)")
+    with pytest.raises(PapError, match=r"hidden1 reaches an autocommit_block\(\) that its file does not show"):
+        call("apply", tree, server.url(database))
+    assert server.sql("SELECT to_regclass('users')", database) == [(None,)]
+
+
+BLOCK = "with op.get_context().autocommit_block():\n    op.execute('SELECT 1')\n"
+
+
+def test_an_orm_session_commits_in_the_pieces_of_a_block_revision(server: Server, database: str, tree: Project) -> None:
+    plain(tree)
+    orm = "session = Session(bind=op.get_bind())\nsession.execute(sa.text('INSERT INTO users DEFAULT VALUES'))\nsession.commit()\n"
+    tree.revision("orm1", orm + BLOCK + orm, head="from sqlalchemy.orm import Session")
+    call("apply", tree, server.url(database))
+    assert rows(server, database, "SELECT count(*) FROM users") == [(2,)]
+
+
+@pytest.mark.parametrize("direction", ["upgrade", "downgrade"])
+def test_a_block_revision_looks_at_the_rows_before_it_commits(
+    server: Server, database: str, tree: Project, direction: str
+) -> None:
+    """Somebody else moves the row while the run is under way."""
+    plain(tree)
+    made = "op.execute('CREATE TABLE twice (id int)')\n"
+    tree.revision("block1", made + BLOCK, "op.execute('CREATE TABLE twice (id int)')\n" + BLOCK)
+    tree.revision("last1", ADD.format("a"), DROP.format("a"))
+    url = server.url(database)
+    if direction == "downgrade":
+        call("apply", tree, url)
+        server.sql("DROP TABLE twice", database)
+    to = {"upgrade": "block1", "downgrade": "base1"}[direction]
+
+    def moves(event: dict[str, Any]) -> None:
+        if event["event"] == "committed" and "block1" not in event["identities"]:
+            server.sql(f"UPDATE alembic_version SET version_num = '{to}'", database)
+
+    with pytest.raises(PapError, match=r"block1 was not run: the rows of alembic_version"):
+        if direction == "upgrade":
+            call("apply", tree, url, emit=moves)
+        else:
+            call("revert", tree, url, identities=["last1", "block1"], emit=moves)
+    assert server.sql("SELECT to_regclass('twice')", database) == [(None,)]
+
+
+def test_a_downgrade_without_a_plain_upgrade(server: Server, database: str, tree: Project) -> None:
+    plain(tree)
+    tree.revision("partial1", "pass", "op.execute('SELECT 1')")
+    path = next(tree.versions.glob("*partial1.py"))
+    path.write_text(path.read_text() + "\n\nimport functools\nupgrade = functools.partial(upgrade)\n")
+    assert [each["reversible"] for each in call("status", tree, server.url(database))["pending"]] == [True, True]
+    call("apply", tree, server.url(database))
+
+
 def test_downgrades_that_are_none(server: Server, database: str, tree: Project) -> None:
     plain(tree)
     tree.revision("pass1", ADD.format("a"), "pass")
@@ -597,6 +770,40 @@ def test_killed_in_the_middle(server: Server, database: str, tree: Project, bloc
     assert ran.returncode == 0, ran.stderr
     assert columns(server, database) == ["id", "a"]
     assert server.sql("SELECT version_num FROM alembic_version", database) == [("killed1",)]
+
+
+KILLED = (
+    "import os, sys\nfrom papdeploy.migrations.run import execute\nexecute.record_alone = lambda *_: os.kill(os.getpid(), 9)\n"
+    "from papdeploy.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+)
+
+
+@pytest.mark.parametrize("way", [BLOCK, "op.execute('COMMIT')\n"], ids=["block", "commit"])
+def test_killed_between_the_version_row_and_the_ledger(server: Server, database: str, tree: Project, way: str) -> None:
+    """It is this release's work all the same, in both directions."""
+    plain(tree)
+    tree.revision("killed1", way + ADD.format("a"), way + DROP.format("a"))
+    url = server.url(database)
+    environment = {**os.environ, "DATABASE_URL": url, "PYTHONPATH": str(ROOT / "module_utils")}
+
+    def killed(*arguments: str) -> None:
+        command = [sys.executable, "-c", KILLED, *arguments, "--alembic", "alembic.ini", "--database-url", url]
+        ran = subprocess.run(command, cwd=tree.folder, env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == -9, ran.stderr
+
+    killed("migrate", "--release", "new")
+    state = call("status", tree, url)
+    assert (state["applied"][-1]["identity"], state["applied"][-1]["release"]) == ("killed1", "new")
+    assert state["pending"] == state["problems"] == [] and not call("apply", tree, url)["changed"]
+    killed("revert", "killed1")
+    state = call("status", tree, url)
+    assert [each["identity"] for each in state["pending"]] == ["killed1"] and not state["problems"]
+    call("apply", tree, url, release="newer")
+    back = call("revert", tree, url, since_release="newer")
+    assert [each["identity"] for each in back["reverted"]] == ["killed1"]
+    killed("migrate", "--release", "newest")
+    back = call("revert", tree, url, since_release="newest")
+    assert [each["identity"] for each in back["reverted"]] == ["killed1"] and columns(server, database) == ["id"]
 
 
 @pytest.mark.parametrize("order", ["first", "last"])

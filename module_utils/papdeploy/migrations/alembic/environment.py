@@ -6,6 +6,7 @@ import ast
 import contextlib
 import io
 import logging
+import re
 import types
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,17 +28,25 @@ _DECISIVE = (
     "include_schemas", "on_version_apply", "render_as_batch", "transaction_per_migration", "version_table",
     "version_table_pk", "version_table_schema",
 )  # fmt: skip
+_MAY_DIFFER = ("include_schemas", "render_as_batch")
+# SQL by which a connection works in another schema, or as somebody else, than the URL says.
+_ELSEWHERE = re.compile(
+    r"\s*SET\s+((SESSION|LOCAL)\s+)?(SEARCH_PATH|SCHEMA|ROLE|SESSION\s+AUTHORIZATION)\b|.*\bset_config\W+(search_path|role)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
 class Learned:
     """``options`` are for ``configure()``, ``arguments`` for each ``upgrade()``. ``own_sql``: lines of ``env.py`` that
-    send SQL beside the revisions, where it connects: they are not run here."""
+    send SQL beside the revisions, where it connects: they are not run here. ``drivername``: SQLAlchemy's, of the URL
+    that env.py gives offline; empty where it gives none."""
 
     options: Mapping[str, Any]
     arguments: Mapping[str, Any]
     version_locations: tuple[str, ...] = ()
     own_sql: tuple[int, ...] = ()
+    drivername: str = ""
 
     @property
     def version_table(self) -> str:
@@ -100,45 +109,79 @@ def learn(config: Any, script: Any) -> Learned:
     online = _where_it_connects(tree, module, given, path)
     options = {name: value for name, value in {**given, **online}.items() if name not in _NOT_OURS}
     locations = tuple(map(str, given.get("version_locations") or ()))
-    return Learned(options, heard.arguments, locations, _own_sql(tree))
+    return Learned(options, heard.arguments, locations, _own_sql(tree, path), _drivername(given.get("url")))
+
+
+def _drivername(url: Any) -> str:
+    name = str(url or "").partition("://")[0]
+    return name if name.startswith("postgres") else ""  # alembic init writes driver://
 
 
 def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Collection[str], path: Path) -> Any:
-    """The decisive options that only the other ``configure()`` of the file gives, with ``connection``."""
+    """The decisive options that only the other ``configure()`` of the file gives, with a connection."""
     found: dict[str, Any] = {}
-    for call in _calls(tree, "configure"):
-        if not any(keyword.arg == "connection" for keyword in call.keywords):
-            continue
+    calls = list(_calls(tree, "configure"))
+    offline = [call for call in calls if not _connects(call)] or calls
+    heard = {ast.unparse(each.value) for call in offline for each in call.keywords if not each.arg}
+    for call in filter(_connects, calls):
         for keyword in call.keywords:
-            name = keyword.arg or ""
-            if name not in _DECISIVE:
+            name, computed = keyword.arg or "", ast.unparse(keyword.value)
+            if name and name not in _DECISIVE:
                 continue
             try:
-                found[name] = _value(keyword.value, module)
-            except (AttributeError, ValueError):
-                if name in given or not name.startswith("version_table"):
+                value = _value(keyword.value, module)
+                options = {name: value} if name else dict(value)
+                found.update({each: options[each] for each in _DECISIVE if each in options})
+            except (AttributeError, TypeError, ValueError):
+                if name in given or name in _MAY_DIFFER or computed in heard:
                     continue
                 raise Refused(
-                    f"{path}, line {keyword.value.lineno}: {name} is computed where env.py connects, and is not given"
-                    " where it runs offline, so that it cannot be known which table has the versions.",
-                    hint=f"Give {name} to the context.configure(…) of the offline branch as well.",
+                    f"{path}, line {keyword.value.lineno}: {name or f'**{computed}'} is computed where env.py connects,"
+                    " and is not given where it runs offline, so that it cannot be known which table has the versions,"
+                    " and how revisions run.",
+                    hint=f"Give {name or 'these options'} to the context.configure(…) of the offline branch as well.",
                 ) from None
     return found
 
 
+def _connects(call: ast.Call) -> bool:
+    """Whether this ``configure()`` is one with a connection: also positional, or hidden among ``**options``."""
+    names = {keyword.arg for keyword in call.keywords}
+    return bool(call.args) or "connection" in names or (None in names and not names & {"url", "dialect_name"})
+
+
 def _value(node: ast.expr, module: types.ModuleType) -> Any:
-    """The value of a constant, a name of the module, or an attribute of one: nothing is called."""
+    """The value of a constant, a name of the module, an attribute of one, or a collection: nothing is called."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
         return getattr(module, node.id)
     if isinstance(node, ast.Attribute):
         return getattr(_value(node.value, module), node.attr)
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_value(each, module) for each in node.elts]
+    if isinstance(node, ast.Dict):
+        found: dict[Any, Any] = {}
+        for key, each in zip(node.keys, node.values):
+            if key is None:
+                found.update(_value(each, module))
+            elif _value(key, module) in _DECISIVE:
+                found[_value(key, module)] = _value(each, module)
+        return found
     raise ValueError(ast.dump(node))
 
 
-def _own_sql(tree: ast.Module) -> tuple[int, ...]:
-    calls = (call for name in ("execute", "exec_driver_sql") for call in _calls(tree, name))
+def _own_sql(tree: ast.Module, path: Path) -> tuple[int, ...]:
+    calls = [call for name in ("execute", "exec_driver_sql") for call in _calls(tree, name)]
+    for call in calls:
+        for node in (each for sent in call.args[:1] for each in ast.walk(sent)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _ELSEWHERE.match(node.value):
+                raise Refused(
+                    f"{path}, line {call.lineno}: env.py sends {node.value.strip()!r} where it connects. That is not"
+                    " run here: the revisions would run in another schema, or as another role.",
+                    hint="Put it into the URL (options=-csearch_path=…) or the role (ALTER ROLE … SET search_path), and"
+                    " take it out of env.py.",
+                )
     return tuple(sorted({call.lineno for call in calls if ast.unparse(call.func) != "context.execute"}))
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import dis
+import linecache
+import os
 import re
 import types
 from collections.abc import Iterator
@@ -47,7 +51,7 @@ def read(home: Home, script: Any) -> MigrationFile:
 def _reversible(code: dict[str, types.CodeType], text: str) -> bool:
     """Not where downgrade() is not there, does nothing although upgrade() does, or begins by raising."""
     down = code.get("downgrade")
-    if down is None or (_empty(down) and not _empty(code["upgrade"])):
+    if down is None or (_empty(down) and not ("upgrade" in code and _empty(code["upgrade"]))):
         return False
     return "raise" not in text or not python_files.gives_up(text)
 
@@ -57,20 +61,60 @@ def _empty(code: types.CodeType) -> bool:
 
 
 def _reached(code: types.CodeType, module: types.ModuleType) -> Iterator[types.CodeType]:
-    """A function's code, and that of the functions of the same file that it may call."""
-    seen, todo = set[types.CodeType](), [code]
+    """A function's code, and that of the functions of the project that it may call by name."""
+    seen, todo = set[types.CodeType](), [(code, vars(module))]
     while todo:
-        one = todo.pop()
+        one, names = todo.pop()
         if one in seen:
             continue
         seen.add(one)
         yield one
-        todo += [constant for constant in one.co_consts if isinstance(constant, types.CodeType)]
-        for name in one.co_names:
-            found = vars(module).get(name)
-            if isinstance(found, types.FunctionType) and found.__code__.co_filename == code.co_filename:
-                todo.append(found.__code__)
+        todo += [(constant, names) for constant in one.co_consts if isinstance(constant, types.CodeType)]
+        found = [names.get(name) for name in one.co_names]
+        inside = [vars(each).get(name) for each in found if isinstance(each, types.ModuleType) for name in one.co_names]
+        todo += [
+            (each.__code__, each.__globals__)
+            for each in (*found, *inside)
+            if isinstance(each, types.FunctionType) and _of_the_project(each.__code__.co_filename)
+        ]
+
+
+def _of_the_project(path: str) -> bool:
+    """Not of Python, nor of a package that is installed, as Alembic's own functions are."""
+    return not {"site-packages", "dist-packages"} & {*Path(path).parts} and not path.startswith(_PYTHON)
+
+
+_PYTHON = str(Path(os.__file__).parent)
 
 
 def _ends_transaction(code: types.CodeType) -> bool:
-    return any(isinstance(text, str) and _ENDS_TRANSACTION.fullmatch(text) for text in code.co_consts)
+    if not any(isinstance(text, str) and _ENDS_TRANSACTION.fullmatch(text) for text in code.co_consts):
+        return False
+    lines = {line for _, line in dis.findlinestarts(code)}
+    linecache.checkcache(code.co_filename)
+    sources = ast.parse("".join(linecache.getlines(code.co_filename)))
+    return any(_sends_end(node) and not lines.isdisjoint(_lines(node)) for node in ast.walk(sources))
+
+
+def _lines(node: ast.AST) -> range:
+    first = getattr(node, "lineno", 0)
+    return range(first, (getattr(node, "end_lineno", None) or first) + 1)
+
+
+def _sends_end(node: ast.AST) -> bool:
+    """Whether this is a call that sends COMMIT: the word alone says nothing, a column may be called so."""
+    if not isinstance(node, ast.Call) or _name(node.func) not in ("execute", "exec_driver_sql"):
+        return False
+    sent = next(iter((*node.args, *(keyword.value for keyword in node.keywords))), None)
+    while isinstance(sent, ast.Call):  # text("COMMIT"), and text("COMMIT").execution_options(…)
+        wraps = _name(sent.func) == "text" and sent.args
+        sent = sent.args[0] if wraps else sent.func.value if isinstance(sent.func, ast.Attribute) else None
+    return (
+        isinstance(sent, ast.Constant)
+        and isinstance(sent.value, str)
+        and _ENDS_TRANSACTION.fullmatch(sent.value) is not None
+    )
+
+
+def _name(called: ast.expr) -> str:
+    return called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""

@@ -232,6 +232,7 @@ def run_alone(session: Session, migration: MigrationFile, direction: str = "upgr
     event = ledger.APPLIED if direction == "upgrade" else ledger.REVERTED
 
     def attempt() -> Ran:
+        session.heads = None  # others may have moved the version rows since
         advisory_lock.assert_kept(session)
         session.ensure_ledger()
         session.record_start(migration.identity, migration.checksum, direction)

@@ -8,18 +8,19 @@ it is one of its own, and what follows is committed with the version row.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from ..alembic import versions
 from ..alembic.home import Home, Revision
 from ..ledger import SCHEMA
 from . import drivers
+from .step import MigrationError, Step
 
 if TYPE_CHECKING:
     from .db import Db
     from .session import Session
-    from .step import Step
 
 
 # In the ledger, of the revision with which the version table came: it goes when that is reverted.
@@ -40,11 +41,13 @@ def run(session: Session, db: Db, step: Step, revision: Revision) -> Any:
             stack.enter_context(piece)
         stack.enter_context(home.entered())
         with session.internal():
-            context = _context(home, _connection(session, db))
+            context = _context(home, _connection(session, db, home))
             stack.enter_context(context.environment_context)
-            context.autocommit_block = piece.outside if piece else contextlib.nullcontext
+            context.autocommit_block = _block(step, piece)
             heads = session.heads if session.heads is not None else _heads(session, step, home, context)
         up = step.direction == "upgrade"
+        if not step.transactional and up == (step.identity in versions.below(home, heads)):
+            raise _moved(step, home)
         make = MigrationStep.upgrade_from_script if up else MigrationStep.downgrade_from_script
         move = make(home.script.revision_map, revision.script)
         with Operations.context(context):
@@ -62,6 +65,34 @@ def run(session: Session, db: Db, step: Step, revision: Revision) -> Any:
     return answer
 
 
+def _block(step: Step, piece: Optional[_Pieces]) -> Any:
+    """What ``autocommit_block()`` is in this step."""
+    if piece:
+        return piece.outside
+    return contextlib.nullcontext if not step.transactional else functools.partial(_unforeseen, step)
+
+
+def _unforeseen(step: Step) -> Any:
+    raise MigrationError(
+        f"Migration {step.identity} reaches an autocommit_block() that its file does not show, in the transaction which"
+        " it shares.",
+        hint="Write `with op.get_context().autocommit_block():` into the revision itself, or into a function of the"
+        " project that it calls by name.",
+        identity=step.identity,
+    )
+
+
+def _moved(step: Step, home: Home) -> MigrationError:
+    """Of a revision that commits as it goes: Alembic would find out when it moves the row, after the first COMMIT."""
+    is_it = "have it already" if step.direction == "upgrade" else "do not have it"
+    return MigrationError(
+        f"Migration {step.identity} was not run: the rows of {home.learned.version_table} {is_it}. Somebody else has"
+        " moved them since this run began.",
+        hint="Look who runs Alembic beside pap-deploy (the application at its start?), then run again.",
+        identity=step.identity,
+    )
+
+
 class _Pieces(contextlib.ExitStack):
     """The transactions of a revision with autocommit blocks."""
 
@@ -71,15 +102,20 @@ class _Pieces(contextlib.ExitStack):
 
     def __enter__(self) -> _Pieces:
         super().__enter__()
-        self.enter_context(self._db.transaction())
+        self._begin()
         return self
+
+    def _begin(self) -> None:
+        self.enter_context(self._db.transaction())
+        if not self._db.connection.in_transaction():
+            self._db.connection.begin()  # so an ORM session joins, instead of ending it
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
         """``autocommit_block()``: commits, and begins anew behind the block."""
         self.close()
         yield
-        self.enter_context(self._db.transaction())
+        self._begin()
 
 
 def _context(home: Home, connection: Any) -> Any:
@@ -112,11 +148,11 @@ def _drop_own_table(session: Session, home: Home) -> None:
         session.heads = None
 
 
-def _connection(session: Session, db: Db) -> Any:
-    """SQLAlchemy's face of the connection. For a release that talks to asyncpg, SQL without parameters is sent as it
+def _connection(session: Session, db: Db, home: Home) -> Any:
+    """SQLAlchemy's face of the connection. For a tree that talks to asyncpg, SQL without parameters is sent as it
     is: this driver would take its percent signs for places of parameters."""
     connection = db.connection
-    if session.target.url.driver == "asyncpg":
+    if (home.learned.drivername or f"+{session.target.url.driver}").endswith("+asyncpg"):
         from sqlalchemy import event
 
         event.listen(connection, "before_cursor_execute", _literal, retval=True)

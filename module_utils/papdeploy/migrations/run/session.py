@@ -227,7 +227,7 @@ class Session(Connection):
                 ) from None
         self.facts.ledger_exists = self.facts.schema_exists = True
         self.transactions.append(transaction)
-        self.transaction = None
+        self.transaction = self.heads = None
 
     def rollback(self) -> None:
         """Undo the current transaction; a lost connection has done so by itself."""

@@ -203,8 +203,15 @@ class Relation(Described, Stored, _Relation):
     @property
     def has_versions(self) -> bool:
         """Whether it has the form of the table in which Alembic keeps its versions, whatever it is called."""
-        names = [column.name for column in self.columns]
-        return self.kind == "r" and names == ["version_num"] and self.columns[0].type.startswith(("char", "text"))
+        key = [each for each in self.columns if each.name == "version_num" and each.type.startswith(("char", "text"))]
+        others = [each for each in self.columns if each not in key]
+        primary = next((each.columns for each in self.constraints if each.type == "p"), ("version_num",))
+        free = all(not each.not_null or each.default or each.generation or each.identity for each in others)
+        return (
+            self.kind == "r"
+            and bool(key)
+            and (not others or (key[0].not_null and free and primary == ("version_num",)))
+        )
 
     def all_indexes(self) -> tuple[Index, ...]:
         """Those that back a constraint, too."""

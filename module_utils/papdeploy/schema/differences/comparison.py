@@ -162,7 +162,7 @@ class Comparison:
 
 def _without_versions(expected: Catalog, actual: Catalog) -> Catalog:
     """The catalog without Alembic's version tables, which no model describes and nobody may drop."""
-    modelled = {row.name for row in expected.relations if row.has_versions}
+    modelled = {row.name for row in expected.relations}
     kept = tuple(row for row in actual.relations if not row.has_versions or row.name in modelled)
     return actual if len(kept) == len(actual.relations) else replace(actual, relations=kept)
 
