@@ -191,7 +191,7 @@ def test_target(server: Server, database: str, tree: Project) -> None:
     plain(tree, "a1", "a2")
     assert [each["identity"] for each in call("apply", tree, url, {"target": "a1"})["applied"]] == ["base1", "a1"]
     assert not call("apply", tree, url, {"target": "base1"})["changed"]
-    tree.revision("b2", ADD.format("b2"), down="a1")
+    tree.revision("b2", ADD.format("b2"), DROP.format("b2"), down="a1")
     with pytest.raises(Refused, match=r"Multiple head.*pap_target: heads"):
         call("apply", tree, url)
     assert {each["identity"] for each in call("apply", tree, url, {"target": "heads"})["applied"]} == {"a2", "b2"}

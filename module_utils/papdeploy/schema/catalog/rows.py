@@ -205,7 +205,7 @@ class Relation(Described, Stored, _Relation):
         """Whether it has the form of the table in which Alembic keeps its versions, whatever it is called."""
         key = [each for each in self.columns if each.name == "version_num" and each.type.startswith(("char", "text"))]
         others = [each for each in self.columns if each not in key]
-        primary = next((each.columns for each in self.constraints if each.type == "p"), ("version_num",))
+        primary = next((each.columns for each in self.constraints if each.type == "primary key"), ("version_num",))
         free = all(not each.not_null or each.default or each.generation or each.identity for each in others)
         return (
             self.kind == "r"
