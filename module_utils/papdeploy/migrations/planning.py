@@ -252,7 +252,8 @@ def beside_versions(book: Ledger, files: Sequence[MigrationFile], query: ledger.
 
     found = tree.of(files)
     assert found is not None
-    return replace(book, versions=versions.read(found.home, query), unseen=versions.unseen(found.home, query))
+    there = versions.read(found.home, query)
+    return replace(book, versions=there, unseen="" if there else versions.unseen(found.home, query))
 
 
 def status(connection: Any, files: Sequence[MigrationFile], options: Optional[RunOptions] = None) -> State:

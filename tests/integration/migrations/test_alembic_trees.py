@@ -720,10 +720,10 @@ def test_a_block_revision_looks_at_the_rows_before_it_commits(
 
 def test_a_downgrade_without_a_plain_upgrade(server: Server, database: str, tree: Project) -> None:
     plain(tree)
-    tree.revision("partial1", "pass", "op.execute('SELECT 1')")
+    tree.revision("partial1", "op.execute('SELECT 1')", "pass")
     path = next(tree.versions.glob("*partial1.py"))
     path.write_text(path.read_text() + "\n\nimport functools\nupgrade = functools.partial(upgrade)\n")
-    assert [each["reversible"] for each in call("status", tree, server.url(database))["pending"]] == [True, True]
+    assert [each["reversible"] for each in call("status", tree, server.url(database))["pending"]] == [True, False]
     call("apply", tree, server.url(database))
 
 

@@ -120,7 +120,7 @@ def _drivername(url: Any) -> str:
 def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Collection[str], path: Path) -> Any:
     """The decisive options that only the other ``configure()`` of the file gives, with a connection."""
     found: dict[str, Any] = {}
-    calls = list(_calls(tree, "configure"))
+    calls = [call for call in _calls(tree, "configure") if _of_context(call)]
     offline = [call for call in calls if not _connects(call)] or calls
     heard = {ast.unparse(each.value) for call in offline for each in call.keywords if not each.arg}
     for call in filter(_connects, calls):
@@ -133,7 +133,7 @@ def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Collec
                 options = {name: value} if name else dict(value)
                 found.update({each: options[each] for each in _DECISIVE if each in options})
             except (AttributeError, TypeError, ValueError):
-                if name in given or name in _MAY_DIFFER or computed in heard:
+                if name in given or name in _MAY_DIFFER or (not name and computed in heard):
                     continue
                 raise Refused(
                     f"{path}, line {keyword.value.lineno}: {name or f'**{computed}'} is computed where env.py connects,"
@@ -142,6 +142,13 @@ def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Collec
                     hint=f"Give {name or 'these options'} to the context.configure(…) of the offline branch as well.",
                 ) from None
     return found
+
+
+def _of_context(call: ast.Call) -> bool:
+    """Not of logging, for example."""
+    return ast.unparse(call.func).endswith("context.configure") or any(
+        each.arg == "connection" for each in call.keywords
+    )
 
 
 def _connects(call: ast.Call) -> bool:
