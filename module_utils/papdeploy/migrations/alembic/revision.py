@@ -75,13 +75,14 @@ def _reached(code: types.CodeType, module: types.ModuleType) -> Iterator[types.C
         todo += [
             (each.__code__, each.__globals__)
             for each in (*found, *inside)
-            if isinstance(each, types.FunctionType) and _of_the_project(each.__code__.co_filename)
+            if isinstance(each, types.FunctionType)
+            and (each.__code__.co_filename == code.co_filename or _of_the_project(each.__code__.co_filename))
         ]
 
 
 def _of_the_project(path: str) -> bool:
     """Not of Python, nor of a package that is installed, as Alembic's own functions are."""
-    return not {"site-packages", "dist-packages"} & {*Path(path).parts} and not path.startswith(_PYTHON)
+    return not path.startswith(("<", _PYTHON)) and "/site-packages/" not in path and "/dist-packages/" not in path
 
 
 _PYTHON = str(Path(os.__file__).parent)
