@@ -65,6 +65,7 @@ class Learned:
 class _Heard:
     configured: list[dict[str, Any]] = field(default_factory=list)
     arguments: dict[str, Any] = field(default_factory=dict)
+    drivername: str = ""
 
 
 def _listening(config: Any, script: Any, heard: _Heard) -> Any:
@@ -73,8 +74,9 @@ def _listening(config: Any, script: Any, heard: _Heard) -> Any:
     context: Any = EnvironmentContext(config, script, as_sql=True)
     really = context.configure
 
-    def configure(connection: Any = None, **given: Any) -> None:
+    def configure(connection: Any = None, url: Any = None, **given: Any) -> None:
         heard.configured.append(given)
+        heard.drivername = _drivername(url)
         kept = {name: value for name, value in given.items() if name not in _NOT_OURS}
         for name in ("alembic", "sqlalchemy.engine"):  # the runner tells of each step
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -109,7 +111,7 @@ def learn(config: Any, script: Any) -> Learned:
     online = _where_it_connects(tree, module, given, path)
     options = {name: value for name, value in {**given, **online}.items() if name not in _NOT_OURS}
     locations = tuple(map(str, given.get("version_locations") or ()))
-    return Learned(options, heard.arguments, locations, _own_sql(tree, path), _drivername(given.get("url")))
+    return Learned(options, heard.arguments, locations, _own_sql(tree, path), heard.drivername)
 
 
 def _drivername(url: Any) -> str:

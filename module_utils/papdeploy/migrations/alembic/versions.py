@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 from ...core.errors import Refused
+from ...core.records import recorded
 from ...core.text import few
 from ...sql import version_tables
 from ...sql.quoting import quote_exact, quote_literal
@@ -133,12 +134,19 @@ def standing(tree: Tree, book: Ledger) -> Standing:
 _IN_FORCE = ("applied", "baselined")
 
 
+@dataclass(frozen=True)
+class _Started:
+    """What is read of the details of a start."""
+
+    direction: str = ""
+
+
 def _with_unrecorded(book: Ledger, there: set[str]) -> tuple[dict[str, Entry], set[str]]:
     """What the ledger has as applied, and what it would have if the run that moved the version row had not ended before
     it could say so; and of which revisions that holds."""
     noted, unrecorded = book.applied, set[str]()
     for name, started in book.unrecorded.items():
-        up = started.details.get("direction") == "upgrade"
+        up = recorded(_Started, started.details).direction == "upgrade"
         if up and name in there and name not in noted:
             noted[name] = replace(started, event=APPLIED)
         elif up or name in there:
