@@ -121,12 +121,16 @@ def _only_the_newest_version(config: pytest.Config, items: list[pytest.Item]) ->
 
 
 def _by_day(item: pytest.Item) -> bool:
-    """On the newest version everything; on the others what is marked ``every_version``, of a table one row in ``sample``."""
+    """On the newest version everything, of a long table one row in ``newest``; on the others what is marked
+    ``every_version``, of a table one row in ``sample``."""
     version = item.callspec.params.get("server") if getattr(item, "callspec", None) else None  # type: ignore[attr-defined]
-    if not isinstance(version, int) or version >= VERSIONS[-1]:
-        return True
     marker = item.get_closest_marker("every_version")
-    return bool(marker) and zlib.crc32(f"{version} {item.nodeid}".encode()) % marker.kwargs.get("sample", 1) == 0
+    if not isinstance(version, int):
+        return True
+    if version < VERSIONS[-1] and not marker:
+        return False
+    rows = (marker.kwargs if marker else {}).get("newest" if version >= VERSIONS[-1] else "sample", 1)
+    return zlib.crc32(f"{version} {item.nodeid}".encode()) % rows == 0
 
 
 def _skip_what_needs_docker(items: list[pytest.Item]) -> None:

@@ -68,6 +68,7 @@ def test_each_compression_is_proven_and_a_flipped_bit_in_it_noticed(
         backup.verify(hostile, taken.path)
 
 
+@pytest.mark.nightly
 def test_by_hand_on_the_containers_host(hostile: Database, docker_stack: pap_stack.Stack, tmp_path: Path) -> None:
     taken = backup.take(hostile, tmp_path / "b", stack="st", release="r1")
     module = ["-m", "papdeploy", "restore", str(taken.path), "--container", docker_stack.db]

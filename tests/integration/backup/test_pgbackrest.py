@@ -194,6 +194,7 @@ def test_damaged_repository_is_noticed(cluster: Cluster) -> None:
         files[0].write_bytes(whole)
 
 
+@pytest.mark.nightly
 def test_the_playbooks_on_a_stack_of_pgbackrest(cluster: Cluster, tmp_path: Path) -> None:
     """backup.yml by itself, then as a phase of a release: its journal, its report and the plan of its rollback."""
     inventory = tmp_path / "hosts.yml"

@@ -115,7 +115,7 @@ def test_what_cannot_be_pointed_at_a_copy_is_refused_before_anything_begins(benc
     assert look(bench, NEWER, check=False, rehearse=True).release
 
 
-@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("check", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_a_right_that_the_backup_needs_is_missed_before_anything_begins(bench: Bench, check: bool) -> None:
     """With a role that owns the database and not every object in it; a status and a check need no such right."""
     name, live = f"{bench.dbname}_owner", bench.dbname

@@ -177,6 +177,7 @@ def test_what_cannot_be_checked_is_no_success(repository: Repository) -> None:
     assert done.returncode == 2, done.stdout + done.stderr
 
 
+@pytest.mark.nightly
 def test_the_receipt_of_staging_is_for_exactly_this(
     repository: Repository, servers: dict[int, Server], tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ fact_caching_connection = facts
 """
 
 
+@pytest.mark.nightly
 def test_no_fact_of_a_cache_decides_what_runs(folder: Path, servers: dict[int, Server]) -> None:
     """Another version of the package, another run's folder of it, and a host whose cache was cleared."""
     (folder / "ansible.cfg").write_text(CONFIGURATION)

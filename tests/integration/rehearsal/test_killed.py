@@ -45,7 +45,8 @@ def bench(servers: dict[int, Any], tmp_path: Path) -> Iterator[Bench]:
         made.close()
 
 
-@pytest.mark.parametrize("where", ["migration", pytest.param("trial", marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # by day tests/scenarios/test_killed.py
+@pytest.mark.parametrize("where", ["migration", "trial"])
 def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(bench: Bench, tmp_path: Path, where: str) -> None:
     hanging = tmp_path / "pid"
     bench.write_release("new", user=NOTE, **({"hangs": str(hanging)} if where == "trial" else {}))

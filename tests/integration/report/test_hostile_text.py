@@ -44,6 +44,7 @@ def acting(text: str) -> set[str]:
     return {letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")} - {"\n", "\t"}
 
 
+@pytest.mark.nightly
 def test_no_text_acts_on_a_reader(place: Place, webhook: tuple[str, type[Hook]]) -> None:
     url, hook = webhook
     journal, text, mark = hostile_release(place)

@@ -21,7 +21,7 @@ from papdeploy.schema.catalog.rows import Catalog  # noqa: E402
 from papdeploy.schema.checker import examine  # noqa: E402
 from variations import VARIATIONS, Variation  # noqa: E402
 
-pytestmark = pytest.mark.every_version(sample=5)
+pytestmark = pytest.mark.every_version(sample=10, newest=2)
 
 OPTIONS = CheckOptions(today="2026-01-01")
 
