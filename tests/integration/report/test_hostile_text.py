@@ -6,6 +6,7 @@ import json
 import unicodedata
 from pathlib import Path
 
+import pytest
 from integration.playbooks.test_report_roles import Hook, Place, place, role, webhook
 from integration.report.test_history import WHO, release
 from papdeploy.logwatch import process, rules
