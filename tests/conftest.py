@@ -129,7 +129,7 @@ def _by_day(item: pytest.Item) -> bool:
         return True
     if version < VERSIONS[-1] and not marker:
         return False
-    rows = (marker.kwargs if marker else {}).get("newest" if version >= VERSIONS[-1] else "sample", 1)
+    rows = int((marker.kwargs if marker else {}).get("newest" if version >= VERSIONS[-1] else "sample", 1))
     return zlib.crc32(f"{version} {item.nodeid}".encode()) % rows == 0
 
 
