@@ -58,6 +58,10 @@ class Declared:
         return path if self.method == "GET" else f"{self.method} {path}"
 
     @property
+    def holds_secret(self) -> bool:
+        return bool(list(secrets_of_requests(plain([self.path, self.body]))))
+
+    @property
     def only_reads(self) -> bool:
         return self.method in ("GET", "HEAD")
 
@@ -170,8 +174,12 @@ class SmokeConfig:
         return self.login == "cookie"
 
     def kept_apart(self) -> SmokeSecrets:
-        reads = tuple(whole(item) for item in self.declared if item.only_reads)  # the watch asks no other
-        return SmokeSecrets(self.password, self.token, self.login_fields, self.headers, reads)
+        held = tuple(whole(item) for item in self.declared if item.holds_secret)
+        return SmokeSecrets(self.password, self.token, self.login_fields, self.headers, held)
+
+    def plain_endpoints(self) -> list[Any]:
+        """Those that hold no secret."""
+        return [whole(item) for item in self.declared if not item.holds_secret]
 
     def of_before(self) -> SmokeConfig:
         """The same for the API of before the deploy, of which is asked only what it answered then."""

@@ -45,6 +45,7 @@ class ApiAddress:
         api = stack.api
         apart = vars(NO_SECRETS)
         settings = {name: value for name, value in stack.smoke_settings.items() if name not in apart}
+        settings["endpoints"] = SmokeConfig("", **stack.smoke_settings).plain_endpoints()
         return cls(
             stack.url,
             tuple(getattr(api, "names", ())),
@@ -60,7 +61,9 @@ class ApiAddress:
 
     def config(self, secrets: SmokeSecrets) -> SmokeConfig:
         """How to ask it now, with the settings that are kept apart. Raises PapError if its address cannot be known."""
-        made = replace(SmokeConfig(base_url=self._url(), **self.smoke), **vars(secrets))
+        made = SmokeConfig(base_url=self._url(), **self.smoke)
+        endpoints = {item.name: item for item in (*made.declared, *replace(made, endpoints=secrets.endpoints).declared)}
+        made = replace(made, **{**vars(secrets), "endpoints": tuple(endpoints.values())})
         return replace(made, request_deadline_s=min(made.request_deadline_s, REQUEST_S))
 
     def _url(self) -> str:

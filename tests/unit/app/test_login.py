@@ -213,7 +213,9 @@ def test_what_may_be_secret_comes_back_whole_from_its_file() -> None:
     endpoints = ("/items?key=s3cret", {"path": "/search", "method": "POST", "body": {"password": "p"}})
     made = SmokeConfig("", "u", "p", login_fields={"scope": ["a"], "n": 1}, headers={"X": 1}, endpoints=endpoints)
     kept = from_text(Confidential(smoke=made.kept_apart()).text()).smoke
-    assert replace(SmokeConfig("", "u"), **vars(kept)).declared == made.declared[:1]
+    assert replace(SmokeConfig("", "u"), **vars(kept)).declared == made.declared
+    plain = replace(made, endpoints=("/items", *endpoints)).plain_endpoints()
+    assert [item["path"] for item in plain] == ["/items"]
     assert (kept.login_fields, kept.headers, kept.password) == ({"scope": ["a"], "n": 1}, {"X": 1}, "p")
 
 
