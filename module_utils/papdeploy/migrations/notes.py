@@ -8,7 +8,8 @@ from datetime import date, timedelta
 
 from ..sql import statements
 from .files import SCRIPT, MigrationFile
-from .static_sql import Located, located, prepare, sql_of
+from .planned_sql import Located
+from .static_sql import located, prepare, sql_of
 
 _A_DAY = timedelta(days=1)  # somewhere it is tomorrow
 

@@ -14,8 +14,8 @@ from . import ledger
 from .files import SCRIPT, MigrationFile, with_requirements
 from .ledger import Entry, Ledger
 from .options import RunOptions
+from .planned_sql import PlannedSql
 from .problems import Problem
-from .static_sql import PlannedSql
 
 _LOAD_S = 100.0
 

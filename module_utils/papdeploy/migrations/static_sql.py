@@ -19,6 +19,7 @@ from typing import Any, Optional
 from ..sql import statements as sql
 from . import beside
 from .files import SCRIPT, MigrationFile
+from .planned_sql import Located, StaticSql
 
 MAX_UNROLLED = 200
 _QUERIES = {"has_table", "has_column", "has_index", "has_constraint", "rows", "scalar"}
@@ -26,47 +27,6 @@ _LOOKS_LIKE_SQL = re.compile(
     r"^\s*(?:alter|create|drop|update|insert|delete|comment|grant|revoke|truncate|do|select|with|reindex|vacuum)\s",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True)
-class Located:
-    """One statement of a migration, with the line of the file that sends it."""
-
-    migration: MigrationFile
-    statement: sql.Statement
-    line: int
-
-
-@dataclass(frozen=True)
-class PlannedSql:
-    """The SQL of a pending migration: ``exact``, or a guess for the reason ``why``."""
-
-    statements: tuple[str, ...]
-    exact: bool
-    why: str = ""
-
-
-@dataclass
-class StaticSql:
-    """``statements`` in source order, ``lines`` where each is sent (1 is the first line of the file).
-
-    ``reasons`` say why they may differ from what will run; none: they are exact.
-    """
-
-    statements: list[str] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-
-    def add(self, statement: str, line: int) -> None:
-        self.statements.append(statement)
-        self.lines.append(line)
-
-    @property
-    def exact(self) -> bool:
-        return not self.reasons
-
-    def planned(self) -> PlannedSql:
-        return PlannedSql(tuple(self.statements), self.exact, "; ".join(dict.fromkeys(self.reasons)))
 
 
 class _Unknown(Exception):

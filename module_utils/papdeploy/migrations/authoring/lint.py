@@ -28,8 +28,8 @@ from ...sql.quoting import quote_exact
 from .. import loading, notes, sql_files, static_sql
 from ..alembic.declaration import Declaration
 from ..files import SCRIPT, MigrationFile, identity_of
+from ..planned_sql import Located, StaticSql
 from ..run.concurrent_indexes import name_at
-from ..static_sql import Located
 from . import lock_impact, squawk
 from .lock_impact import Effect, TableSize
 
@@ -188,7 +188,7 @@ def _located(migration: MigrationFile, ran: Sequence[str]) -> list[Located]:
     if ran and not found.exact:
         lines = {_squeezed(text): line for text, line in zip(found.statements, found.lines)}
         start = next(n.lineno for n in migration.tree.body if getattr(n, "name", "") in ("upgrade", "run_migration"))
-        found = static_sql.StaticSql(list(ran), lines=[lines.get(_squeezed(text), start) for text in ran])
+        found = StaticSql(list(ran), lines=[lines.get(_squeezed(text), start) for text in ran])
     return [
         Located(migration, statement, line)
         for text, line in zip(found.statements, found.lines)

@@ -15,7 +15,7 @@ from typing import Optional
 
 from ...core.errors import CommandFailed, Refused
 from ...core.records import recorded
-from ..static_sql import Located
+from ..planned_sql import Located
 
 EXCLUDED = {
     # The runner sets these limits itself, for every statement.

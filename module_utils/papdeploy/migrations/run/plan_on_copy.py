@@ -13,7 +13,7 @@ from .. import notes, planning, static_sql
 from ..alembic import tree
 from ..files import MigrationFile
 from ..options import RunOptions
-from ..static_sql import PlannedSql
+from ..planned_sql import PlannedSql
 from . import planned
 from .apply import opened, who_am_i
 
