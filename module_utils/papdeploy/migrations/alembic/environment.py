@@ -116,7 +116,7 @@ def learn(config: Any, script: Any) -> Learned:
 
 def _drivername(url: Any) -> str:
     name = str(url or "").partition("://")[0]
-    return name if name.startswith("postgres") else ""  # alembic init writes driver://
+    return name if "postgres" in name else ""  # alembic init writes driver://
 
 
 def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Collection[str], path: Path) -> Any:
