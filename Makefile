@@ -42,7 +42,7 @@ check: $(VENV)/.dev ## Before each commit, in under two minutes: ruff, mypy, yam
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target style fast-unit
 
 fast-unit: $(VENV)/.dev
-	@PYTHONHASHSEED=0 $(BIN)/python -m pytest --quiet --numprocesses 2 tests/unit $(ARGS)
+	@PYTHONHASHSEED=0 $(BIN)/python -m pytest --quiet --numprocesses 2 $(BY_DAY) tests/unit $(ARGS)
 
 format: $(VENV)/.dev ## Format the Python files, and mend what ruff can
 	@$(BIN)/ruff check --fix --quiet . || true
@@ -68,7 +68,7 @@ ansible-lint: $(VENV)/.dev
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME="$(CURDIR)/.ansible" $(BIN)/ansible-lint --offline --profile production
 
 unit: $(VENV)/.dev ## Tests without a database
-	@$(BIN)/python -m pytest tests/unit tests/contracts $(ARGS)
+	@$(BIN)/python -m pytest $(BY_DAY) tests/unit tests/contracts $(ARGS)
 
 deep: $(VENV)/.dev ## Integration and molecule tests in one queue, so that nothing waits for the last of a stage
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(IN_PARALLEL) $(BY_DAY) tests/integration tests/scenarios $(ARGS)
@@ -81,7 +81,7 @@ molecule: $(VENV)/.dev ## Whole deploys and whole failures
 
 nightly: $(VENV)/.dev ## Long matrices, seeded walks, every version and whole deploys, which `make test` does in part
 	@$(BIN)/python -m pytest $(IN_PARALLEL) tests/nightly $(ARGS)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(IN_PARALLEL) -m nightly tests/integration tests/scenarios $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(IN_PARALLEL) -m nightly tests/unit tests/integration tests/scenarios $(ARGS)
 	@PAP_NIGHTLY=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(IN_PARALLEL) $(BY_DAY) tests/integration tests/scenarios/test_molecule.py $(ARGS)
 
 collection: $(VENV)/.deploy ## Build the Ansible collection pap.deploy into .artifacts
