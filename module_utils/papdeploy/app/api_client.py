@@ -155,11 +155,6 @@ class SmokeConfig:
         return tuple(map(declared, self.endpoints))
 
     @property
-    def secret(self) -> str:
-        """What proves who asks."""
-        return self.token if self.login == "header" else self.password
-
-    @property
     def secrets(self) -> list[str]:
         """All that must not be shown."""
         return [

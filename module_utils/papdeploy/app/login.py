@@ -72,11 +72,9 @@ def refuse_incomplete(config: SmokeConfig) -> None:
 
 
 def log_in(config: SmokeConfig, *, wrong: bool = False) -> LoggedIn:
-    """Log in, with a password (or key) that is ``wrong`` if that is to be refused. A kind without a request of its own
-    asks for ``me_path``, or for nothing."""
+    """Log in, with a password (or key) that is ``wrong`` if that is to be refused. A key needs no login: it is tried at
+    ``me_path``."""
     ending = _WRONG if wrong else ""
-    if config.login == "none":
-        return LoggedIn(Answer(0, None, 0.0), ANONYMOUS)
     if config.login == "header":
         session = session_of(config, ending)
         answer = request(config, config.me_path, session=session)

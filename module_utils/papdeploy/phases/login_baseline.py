@@ -33,8 +33,7 @@ def look(stack: Stack, found: Findings, allow_failing: bool) -> str:
 def _not_tried(stack: Stack) -> list[str]:
     if SmokeConfig("", **stack.smoke_settings).login == "none":
         return []
-    line = "login: not tried, because a login writes; -e preflight_try_login=true tries it in the plan"
-    return [line]
+    return ["login: not tried, because a login writes; -e preflight_try_login=true tries it in the plan"]
 
 
 def tried(stack: Stack, found: Findings, allow_failing: bool, told_to: bool) -> tuple[list[str], str]:
